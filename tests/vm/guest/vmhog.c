@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A memory workload for the guest: takes memory of one kind at a given rate, holds it, frees it, and says
+ * when.
+ *
+ * One JSON object a line on standard output; "t_us" is CLOCK_MONOTONIC in µs:
+ *   start    threads, bytes
+ *   touched  bytes, stall_us (the longest that one chunk took), stalled_at_us (when that chunk was begun)
+ *   freed    bytes
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHUNK (64U * 1024) /* what is timed, and what the rate is counted in */
+#define PAGE 4096U
+#define PIPE_SIZE (1024U * 1024) /* default of fs.pipe-max-size */
+#define WORKERS_MAX 1024
+
+enum kind {
+    KIND_ANON,  /* anonymous memory */
+    KIND_TMPFS, /* shared memory, as tmpfs has it */
+    KIND_FILE,  /* page cache: a file that is written, or read when it exists */
+    KIND_MLOCK, /* anonymous memory, locked chunk by chunk */
+    KIND_PIPE,  /* pages of the kernel's own, in full pipes */
+    _KIND_MAX,
+    _KIND_INVALID = -EINVAL,
+};
+
+static const char *const kind_names[_KIND_MAX] = {
+    [KIND_ANON] = "anon",
+    [KIND_TMPFS] = "tmpfs",
+    [KIND_FILE] = "file",
+    [KIND_MLOCK] = "mlock",
+    [KIND_PIPE] = "pipe",
+};
+
+struct worker {
+    uint64_t bytes;
+    uint64_t touched;
+    uint64_t stall_us, stalled_at_us;
+    int error;
+    char *memory;
+    int fd;
+    int pipe_fd;
+    bool reading;
+};
+
+static struct {
+    enum kind kind;
+    unsigned workers;
+    uint64_t bytes, rate;
+    unsigned hold;
+    bool fork;
+    const char *path;
+} options = { .kind = KIND_ANON, .workers = 1, .path = "/var/tmp" };
+
+static struct worker *workers; /* shared with forked workers */
+static char pattern[CHUNK];
+
+static uint64_t now_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+}
+
+static void sleep_until_us(uint64_t when)
+{
+    struct timespec ts = { .tv_sec = (time_t)(when / 1000000U), .tv_nsec = (long)(when % 1000000U) * 1000 };
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+        ;
+}
+
+/* Size with an optional suffix K, M, G or T (powers of 1024), as QEMU takes it. */
+static int parse_size(const char *text, uint64_t *ret_size)
+{
+    static const char suffixes[] = "KMGT";
+    unsigned long long n;
+    const char *suffix;
+    char *end;
+
+    errno = 0;
+    n = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *text == '-')
+        return -EINVAL;
+    if (*end != '\0') {
+        suffix = strchr(suffixes, *end);
+        if (!suffix || end[1] != '\0')
+            return -EINVAL;
+        for (const char *s = suffixes; s <= suffix; s++)
+            if (__builtin_mul_overflow(n, 1024, &n))
+                return -ERANGE;
+    }
+    *ret_size = n;
+    return 0;
+}
+
+/* A folder gets a file of our own, which is gone when we are; a file is read. */
+static int open_file(struct worker *w, unsigned index)
+{
+    char path[4096];
+    struct stat st;
+
+    if (stat(options.path, &st) < 0)
+        return -errno;
+    w->reading = !S_ISDIR(st.st_mode);
+    if (w->reading) {
+        w->fd = open(options.path, O_RDONLY | O_CLOEXEC);
+        return w->fd < 0 ? -errno : 0;
+    }
+    snprintf(path, sizeof(path), "%s/vmhog.%d.%u", options.path, (int)getpid(), index);
+    w->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (w->fd < 0)
+        return -errno;
+    return unlink(path) < 0 ? -errno : 0;
+}
+
+static int prepare(struct worker *w, unsigned index)
+{
+    switch (options.kind) {
+    case KIND_ANON:
+    case KIND_MLOCK:
+        w->memory = mmap(
+                NULL, w->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        return w->memory == MAP_FAILED ? -errno : 0;
+    case KIND_TMPFS:
+        w->fd = memfd_create("vmhog", MFD_CLOEXEC);
+        return w->fd < 0 ? -errno : 0;
+    case KIND_FILE:
+        return open_file(w, index);
+    case KIND_PIPE:
+        return 0;
+    case _KIND_MAX:
+    case _KIND_INVALID:
+        break;
+    }
+    return -EINVAL;
+}
+
+static int write_all(int fd, const char *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t n = write(fd, data, length);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        data += n;
+        length -= (size_t)n;
+    }
+    return 0;
+}
+
+/* The pipes stay open until the process ends. */
+static int fill_pipe(struct worker *w, size_t length)
+{
+    int fds[2];
+
+    if (w->touched % PIPE_SIZE == 0) {
+        if (pipe2(fds, O_CLOEXEC) < 0 || fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE) < 0)
+            return -errno;
+        w->pipe_fd = fds[1];
+    }
+    return write_all(w->pipe_fd, pattern, length);
+}
+
+static int take_chunk(struct worker *w, size_t length)
+{
+    char *at = w->memory + w->touched;
+    ssize_t n;
+
+    switch (options.kind) {
+    case KIND_MLOCK:
+        return mlock(at, length) < 0 ? -errno : 0;
+    case KIND_ANON:
+        for (size_t i = 0; i < length; i += PAGE)
+            *(volatile char *)(at + i) = 1;
+        return 0;
+    case KIND_TMPFS:
+        return write_all(w->fd, pattern, length);
+    case KIND_FILE:
+        if (!w->reading)
+            return write_all(w->fd, pattern, length);
+        n = read(w->fd, pattern, length);
+        if (n == 0)
+            return lseek(w->fd, 0, SEEK_SET) < 0 ? -errno : 0;
+        return n < 0 ? -errno : 0;
+    case KIND_PIPE:
+        return fill_pipe(w, length);
+    case _KIND_MAX:
+    case _KIND_INVALID:
+        break;
+    }
+    return -EINVAL;
+}
+
+static void *work(void *p)
+{
+    struct worker *w = p;
+    uint64_t begin = now_us(), before, took, rate = options.rate / options.workers;
+
+    if (options.rate > 0 && rate == 0)
+        rate = 1;
+    while (w->touched < w->bytes) {
+        uint64_t left = w->bytes - w->touched;
+        size_t length = left < CHUNK ? (size_t)left : CHUNK;
+
+        if (rate > 0)
+            sleep_until_us(begin + w->touched * 1000000U / rate);
+        before = now_us();
+        w->error = take_chunk(w, length);
+        if (w->error < 0)
+            return NULL;
+        took = now_us() - before;
+        if (took > w->stall_us) {
+            w->stall_us = took;
+            w->stalled_at_us = before;
+        }
+        w->touched += length;
+    }
+    return NULL;
+}
+
+static int run_threads(void)
+{
+    pthread_t threads[WORKERS_MAX];
+    int r;
+
+    for (unsigned i = 0; i < options.workers; i++) {
+        r = pthread_create(&threads[i], NULL, work, &workers[i]);
+        if (r > 0)
+            return -r;
+    }
+    for (unsigned i = 0; i < options.workers; i++)
+        pthread_join(threads[i], NULL);
+    return 0;
+}
+
+/* The children stay, with their memory, until they are killed. */
+static int run_children(pid_t *pids, int done)
+{
+    for (unsigned i = 0; i < options.workers; i++) {
+        pids[i] = fork();
+        if (pids[i] < 0)
+            return -errno;
+        if (pids[i] > 0)
+            continue;
+        work(&workers[i]);
+        (void)!write(done, "", 1);
+        for (;;)
+            pause();
+    }
+    return 0;
+}
+
+/* One byte for each child that is ready; a child that was killed ends the wait by its status. */
+static int wait_children(int done)
+{
+    for (unsigned ready = 0; ready < options.workers;) {
+        char byte;
+
+        if (read(done, &byte, 1) == 1) {
+            ready++;
+            continue;
+        }
+        if (waitpid(-1, NULL, WNOHANG) > 0)
+            return -EOWNERDEAD;
+        sleep_until_us(now_us() + 10000);
+    }
+    return 0;
+}
+
+static void say_touched(void)
+{
+    const struct worker *worst = &workers[0];
+    uint64_t touched = 0;
+
+    for (unsigned i = 0; i < options.workers; i++) {
+        touched += workers[i].touched;
+        if (workers[i].stall_us > worst->stall_us)
+            worst = &workers[i];
+    }
+    printf("{\"t_us\": %" PRIu64 ", \"event\": \"touched\", \"bytes\": %" PRIu64 ", \"stall_us\": %" PRIu64
+           ", \"stalled_at_us\": %" PRIu64 "}\n",
+            now_us(), touched, worst->stall_us, worst->stalled_at_us);
+}
+
+static void usage(FILE *out)
+{
+    fprintf(out, "Usage: vmhog --bytes SIZE [--kind anon|tmpfs|file|mlock|pipe] [--threads N] [--fork]\n"
+                 "             [--rate SIZE per second, 0 = full] [--hold SECONDS] [--path FOLDER-OR-FILE]\n"
+                 "  --fork   processes instead of threads\n"
+                 "  --path   for file: write into this folder (/var/tmp), or read this file over and over\n");
+}
+
+static int parse_number(const char *text, unsigned min, unsigned max, unsigned *ret_n)
+{
+    char *end;
+    unsigned long n;
+
+    errno = 0;
+    n = strtoul(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || *text == '-' || n < min || n > max)
+        return -EINVAL;
+    *ret_n = (unsigned)n;
+    return 0;
+}
+
+static enum kind parse_kind(const char *text)
+{
+    for (int i = 0; i < _KIND_MAX; i++)
+        if (strcmp(text, kind_names[i]) == 0)
+            return (enum kind)i;
+    return _KIND_INVALID;
+}
+
+static int parse_options(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        { "bytes", required_argument, NULL, 'b' },
+        { "kind", required_argument, NULL, 'k' },
+        { "threads", required_argument, NULL, 't' },
+        { "fork", no_argument, NULL, 'f' },
+        { "rate", required_argument, NULL, 'r' },
+        { "hold", required_argument, NULL, 'h' },
+        { "path", required_argument, NULL, 'p' },
+        {},
+    };
+    int c, r = 0;
+
+    while (r >= 0 && (c = getopt_long(argc, argv, "", longs, NULL)) >= 0)
+        switch (c) {
+        case 'b':
+            r = parse_size(optarg, &options.bytes);
+            break;
+        case 'k':
+            r = (int)(options.kind = parse_kind(optarg));
+            break;
+        case 't':
+            r = parse_number(optarg, 1, WORKERS_MAX, &options.workers);
+            break;
+        case 'f':
+            options.fork = true;
+            break;
+        case 'r':
+            r = parse_size(optarg, &options.rate);
+            break;
+        case 'h':
+            r = parse_number(optarg, 0, 86400, &options.hold);
+            break;
+        case 'p':
+            options.path = optarg;
+            break;
+        default:
+            r = -EINVAL;
+        }
+    return r < 0 || optind != argc || options.bytes == 0 ? -EINVAL : 0;
+}
+
+static int share_out(void)
+{
+    const struct rlimit files = { .rlim_cur = 65536, .rlim_max = 65536 };
+    uint64_t each = options.bytes / options.workers;
+    int r;
+
+    if (options.kind == KIND_PIPE && setrlimit(RLIMIT_NOFILE, &files) < 0)
+        return -errno;
+    workers = mmap(NULL, sizeof(*workers) * options.workers, PROT_READ | PROT_WRITE,
+            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (workers == MAP_FAILED)
+        return -errno;
+    memset(pattern, 1, sizeof(pattern));
+    for (unsigned i = 0; i < options.workers; i++) {
+        workers[i] = (struct worker){ .bytes = each, .fd = -1, .pipe_fd = -1 };
+        if (i == 0)
+            workers[i].bytes += options.bytes % options.workers;
+        r = prepare(&workers[i], i);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int check_workers(void)
+{
+    for (unsigned i = 0; i < options.workers; i++)
+        if (workers[i].error < 0)
+            return workers[i].error;
+    return 0;
+}
+
+static void release(void)
+{
+    for (unsigned i = 0; i < options.workers; i++) {
+        if (workers[i].memory)
+            munmap(workers[i].memory, workers[i].bytes);
+        if (workers[i].fd >= 0)
+            close(workers[i].fd);
+    }
+}
+
+static int run(void)
+{
+    pid_t pids[WORKERS_MAX];
+    int done[2], r;
+
+    r = share_out();
+    if (r < 0)
+        return r;
+    printf("{\"t_us\": %" PRIu64 ", \"event\": \"start\", \"threads\": %u, \"bytes\": %" PRIu64 "}\n",
+            now_us(), options.workers, options.bytes);
+    if (options.fork) {
+        if (pipe2(done, O_CLOEXEC | O_NONBLOCK) < 0)
+            return -errno;
+        r = run_children(pids, done[1]);
+        if (r >= 0)
+            r = wait_children(done[0]);
+    } else
+        r = run_threads();
+    if (r >= 0)
+        r = check_workers();
+    if (r < 0)
+        return r;
+    say_touched();
+    sleep_until_us(now_us() + (uint64_t)options.hold * 1000000U);
+    for (unsigned i = 0; options.fork && i < options.workers; i++) {
+        kill(pids[i], SIGKILL);
+        waitpid(pids[i], NULL, 0);
+    }
+    release();
+    printf("{\"t_us\": %" PRIu64 ", \"event\": \"freed\", \"bytes\": %" PRIu64 "}\n", now_us(),
+            options.bytes);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    int r;
+
+    setlinebuf(stdout);
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        usage(stdout);
+        return 0;
+    }
+    if (parse_options(argc, argv) < 0) {
+        usage(stderr);
+        return 2;
+    }
+    r = run();
+    if (r < 0) {
+        fprintf(stderr, "vmhog: %s\n", strerror(-r));
+        return 1;
+    }
+    return 0;
+}
