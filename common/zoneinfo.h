@@ -10,6 +10,7 @@ struct zoneinfo {
     uint64_t kernel_low; /* sum of the low watermarks: below it kswapd runs */
     uint64_t kernel_min;
     uint64_t kernel_managed;
+    uint64_t kernel_file; /* page cache in them: nr_zone_active_file + nr_zone_inactive_file, optional */
     uint64_t movable_free;
     uint64_t movable_managed;
 };

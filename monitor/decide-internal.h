@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "decide.h"
+
+/* One step's inputs and what follows from them at once; shared by the parts of the decision. */
+struct decide_view {
+    const struct decide_config *config;
+    const struct decide_sample *sample;
+    uint64_t now;
+    uint64_t available;
+    uint64_t headroom;
+    uint64_t lower; /* smallest and largest size allowed now */
+    uint64_t upper;
+    uint64_t pending; /* granted, not plugged yet */
+    uint64_t rate;
+    uint64_t round_trip;
+    uint64_t interval; /* when the next sample would be due if nothing else asks for one */
+    uint64_t projected;
+    uint64_t refault_rate;
+    uint32_t pressure10;
+    uint32_t pressure60;
+    bool event; /* a pressure event that the growth of total= confirms */
+};
+
+/* Each fills action, why and bytes; false: nothing of this kind to say, ask the next. */
+bool decide_grow(struct decide_state *s, const struct decide_view *v, struct decision *d);
+bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct decision *d);
+
+/* Bookkeeping of changes under way, before the decision. */
+void decide_follow_grow(struct decide_state *s, const struct decide_view *v);
+void decide_follow_shrink(struct decide_state *s, const struct decide_view *v);
+
+/* A grow was decided: was it a flap? */
+void decide_note_flap(struct decide_state *s, const struct decide_view *v, uint64_t new_size);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "bytes.h"
+#include "channel.h"
+#include "meminfo.h"
+#include "pressure.h"
+#include "trend.h"
+#include "vmstat.h"
+#include "zoneinfo.h"
+
+/* The decision, pure: integers only (bytes, µs, permyriad), no clock, no I/O. */
+
+/* Available memory that a guest must keep whatever its size. Measured: with 64 and 128 MiB bursts were killed
+ * (page tables and DMA32's watermark), with 192 MiB they survived. */
+#define DECIDE_HEADROOM_MIN MIB(192)
+#define DECIDE_SHRINK_STEP_MAX MIB(512)
+#define DECIDE_INTERVAL_MIN_USEC (20 * USEC_PER_MSEC)
+#define DECIDE_INTERVAL_MAX_USEC (4 * USEC_PER_SEC)
+#define DECIDE_HISTORY 4u
+
+struct decide_config {
+    uint64_t headroom;     /* 0: follows the guest's size */
+    uint64_t min_size;     /* the monitor's own bounds, inside the actuator's */
+    uint64_t max_size;     /* UINT64_MAX: none */
+    uint64_t settle_usec;  /* how long it must be quiet before memory is given back */
+    uint64_t fastest_rate; /* bytes a second that all processors together could touch; measured at start */
+    uint64_t page_size;
+};
+
+/* What is known at one moment. Sizes of the device come from the actuator. */
+struct decide_sample {
+    bool have_meminfo;
+    struct meminfo meminfo;
+    bool have_zones;
+    struct zoneinfo zones;
+    bool have_vmstat;
+    struct vmstat vmstat;
+    bool have_pressure;
+    struct pressure pressure;
+    bool pressure_fresh; /* read for this sample (it is not read more often than every 100 ms) */
+    bool vmstat_fresh;
+    bool event_early; /* a trigger fired since the last sample */
+    bool event_hard;
+
+    bool connected; /* actuator there, and the host behind it */
+    bool in_flight; /* a request of ours has no answer yet */
+    uint64_t size;
+    uint64_t requested_size;
+    uint64_t min_size;
+    uint64_t max_size;
+    uint64_t block_size;
+    uint64_t memory_block_size;
+    uint64_t shrink_to; /* size the host asks us to come down to; UINT64_MAX: it does not */
+};
+
+enum decide_action {
+    DECIDE_HOLD,
+    DECIDE_GROW,
+    DECIDE_SHRINK,
+    _DECIDE_ACTION_MAX,
+    _DECIDE_ACTION_INVALID = -EINVAL,
+};
+
+enum decide_why {
+    DECIDE_ENOUGH,        /* nothing to do */
+    DECIDE_UNKNOWN_INPUT, /* meminfo unreadable or the clock went back */
+    DECIDE_NO_HOST,
+    DECIDE_IN_FLIGHT,
+    DECIDE_PROJECTED_SHORT, /* grow: available will be under the headroom before memory could be here */
+    DECIDE_SHORT,           /* grow: it is under the headroom now */
+    DECIDE_PRESSURE,        /* grow: pressure event with little available */
+    DECIDE_REFAULTS,        /* grow: pressure event with a working set that does not fit */
+    DECIDE_PLUGGING,        /* short, and what is on its way will do */
+    DECIDE_AT_MAX,
+    DECIDE_KERNEL_ZONES,   /* short, and the kernel zones cannot pay for the memmap of another block */
+    DECIDE_REFUSED,        /* short, refused a moment ago: waiting to ask again */
+    DECIDE_SPARE,          /* shrink */
+    DECIDE_HOST_ASKED,     /* shrink: the host asked for it */
+    DECIDE_SETTLING,       /* spare memory, not quiet for long enough */
+    DECIDE_UNDER_PRESSURE, /* spare memory, pressure or refaults too high to give it back */
+    DECIDE_UNPLUGGING,     /* a shrink is under way */
+    DECIDE_BACK_OFF,       /* the last shrink got stuck or was refused */
+    _DECIDE_WHY_MAX,
+    _DECIDE_WHY_INVALID = -EINVAL,
+};
+
+struct decision {
+    enum decide_action action;
+    enum decide_why why;
+    enum channel_level level;
+    uint64_t bytes; /* to plug or unplug: a multiple of the memory block where bounds allow, else of the block
+                     */
+    uint64_t wait_usec; /* sample again after this */
+    /* The numbers it was made from, for Explain and the log. */
+    uint64_t available;
+    uint64_t projected;
+    uint64_t headroom;
+    uint64_t rate;
+    uint64_t round_trip;
+    uint64_t spare;
+    uint32_t pressure10;
+    uint32_t pressure60;
+    uint64_t refault_rate;
+    bool decline; /* the host asked for memory that is in use: say no */
+};
+
+enum decide_outcome {
+    DECIDE_GRANTED,
+    DECIDE_REFUSED_HOST, /* for want of host memory, or the device is busy: `room` or a second later */
+    DECIDE_REFUSED_RATE,
+    DECIDE_REFUSED_LIMIT,
+    DECIDE_UNANSWERED, /* time-out, actuator or host gone */
+    _DECIDE_OUTCOME_MAX,
+    _DECIDE_OUTCOME_INVALID = -EINVAL,
+};
+
+struct decide_state {
+    struct trend trend;
+    enum channel_level level;
+
+    uint64_t round_trips[DECIDE_HISTORY]; /* decision to memory there, of the last grows; 0: none yet */
+    uint32_t round_trip_next;
+    uint64_t grow_asked; /* when; 0: none waited for */
+    uint64_t grow_total; /* MemTotal before it */
+    uint64_t last_grow;  /* when the last grow was decided */
+    uint64_t grow_ended; /* when its memory was there */
+    uint32_t streak;     /* grows that followed each other */
+
+    uint64_t last_shrink; /* when the last shrink was decided */
+    bool shrinking;
+    uint64_t shrink_target;
+    uint64_t shrink_from;
+    uint64_t shrink_ended;
+    uint64_t quiet_since; /* spare and calm since; 0: not */
+    uint64_t settle_usec; /* now in force; doubles when it flaps */
+    uint64_t floor;       /* size that a flap proved to be needed; decays */
+    uint64_t floor_since;
+    uint64_t back_off_usec;
+    uint64_t back_off_until;
+
+    uint64_t refused_until;
+    enum decide_outcome refused;
+};
+
+void decide_init(struct decide_state *s, const struct decide_config *c);
+
+/* The headroom in force for a guest of this MemTotal. */
+uint64_t decide_headroom(const struct decide_config *c, uint64_t total);
+
+/* One step. now in µs, monotonic, > 0. */
+void decide_step(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
+        uint64_t now, struct decision *ret);
+
+/* What became of the last request. */
+void decide_result(
+        struct decide_state *s, enum decide_action action, enum decide_outcome outcome, uint64_t now);
+
+/* The host has room again: ask now. */
+void decide_room(struct decide_state *s);
+
+const char *decide_action_to_string(enum decide_action a);
+const char *decide_why_to_string(enum decide_why w);
+/* In words, for people. */
+const char *decide_why_text(enum decide_why w);

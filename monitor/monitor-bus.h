@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "monitor.h"
+
+/* org.vmtide.Monitor1 on the system bus (or another, by address). The bus may come late or go: the monitor's
+ * work does not need it. */
+struct monitor_bus;
+
+int monitor_bus_new(sd_event *event, struct monitor *m, const char *address, struct monitor_bus **ret);
+struct monitor_bus *monitor_bus_free(struct monitor_bus *b);
+/* Tells listeners that a reload changed Mode or Headroom. */
+void monitor_bus_reloaded(struct monitor_bus *b);

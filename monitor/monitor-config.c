@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "monitor-config.h"
+
+#include <syslog.h>
+
+#include "bytes.h"
+
+static const char *const mode_names[] = { "auto", "paused", "dry-run", NULL };
+static const char *const level_names[] = { "err", "warning", "notice", "info", "debug", NULL };
+
+/* Bounds: settle under a second cannot tell a pause from an end; over an hour is the same as never. */
+const struct config_option monitor_options[] = {
+    { "Monitor", "Mode", CONFIG_ENUM, offsetof(struct monitor_config, mode), 0, 0, mode_names },
+    { "Monitor", "Headroom", CONFIG_BYTES, offsetof(struct monitor_config, headroom), 0, GIB(1024), NULL },
+    { "Monitor", "MinSize", CONFIG_BYTES, offsetof(struct monitor_config, min_size), 0, INT64_MAX, NULL },
+    { "Monitor", "MaxSize", CONFIG_BYTES, offsetof(struct monitor_config, max_size), 0, INT64_MAX, NULL },
+    { "Monitor", "SettleTime", CONFIG_USEC, offsetof(struct monitor_config, settle_usec), USEC_PER_SEC,
+            3600 * USEC_PER_SEC, NULL },
+    { "Monitor", "LogLevel", CONFIG_ENUM, offsetof(struct monitor_config, log_level), 0, 0, level_names },
+    { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
+};
+
+int monitor_config_load(const char *path, bool optional, struct monitor_config *ret, char **ret_error)
+{
+    struct monitor_config c = {
+        .mode = MONITOR_AUTO,
+        .settle_usec = 10 * USEC_PER_SEC,
+        .log_level = LOG_INFO - LOG_ERR,
+    };
+    int r = config_load(path, monitor_options, &c, NULL, NULL, ret_error);
+
+    if (r < 0 && !(r == -ENOENT && optional))
+        return r;
+    *ret = c;
+    return 0;
+}
+
+struct decide_config monitor_config_decide(const struct monitor_config *c)
+{
+    return (struct decide_config){
+        .headroom = c->headroom,
+        .min_size = c->min_size,
+        .max_size = c->max_size > 0 ? c->max_size : UINT64_MAX,
+        .settle_usec = c->settle_usec,
+    };
+}
+
+const char *monitor_mode_to_string(enum monitor_mode m)
+{
+    return m >= 0 && m < _MONITOR_MODE_MAX ? mode_names[m] : NULL;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "config.h"
+#include "decide.h"
+
+enum monitor_mode {
+    MONITOR_AUTO,
+    MONITOR_PAUSED,
+    MONITOR_DRY_RUN,
+    _MONITOR_MODE_MAX,
+    _MONITOR_MODE_INVALID = -EINVAL,
+};
+
+/* monitor.conf */
+struct monitor_config {
+    int mode; /* enum monitor_mode */
+    uint64_t headroom;
+    uint64_t min_size;
+    uint64_t max_size;
+    uint64_t settle_usec;
+    int log_level; /* index: err warning notice info debug */
+};
+
+extern const struct config_option monitor_options[];
+
+/* Defaults, then the file over them; a missing file is fine when optional. On failure *ret_error says why. */
+int monitor_config_load(const char *path, bool optional, struct monitor_config *ret, char **ret_error);
+
+/* The decision's part of it; fastest_rate and page_size are the caller's. */
+struct decide_config monitor_config_decide(const struct monitor_config *c);
+
+const char *monitor_mode_to_string(enum monitor_mode m);

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT */
+#include "monitor.h"
+
+#include <sys/epoll.h>
+#include <time.h>
+
+#include "actuator-link.h"
+#include "log.h"
+#include "names.h"
+#include "sample.h"
+#include "service.h"
+
+#define REPORT_USEC (10 * USEC_PER_SEC)
+
+/* How late the sampling timer may be, as a part of the wait: lets the kernel put wake-ups together. */
+#define ACCURACY_PART 20u
+
+/* Triggers from the best to what every kernel takes: windows under 500 ms came with 6.5; without the
+ * capability only multiples of 2 s are taken. Stall is a tenth of the window for the early one, a fifth for
+ * the hard one. */
+static const uint64_t trigger_windows[] = { 50 * USEC_PER_MSEC, 500 * USEC_PER_MSEC, 2 * USEC_PER_SEC };
+
+struct trigger {
+    int fd;
+    sd_event_source *source;
+    size_t attempt;
+    bool fired;
+};
+
+struct monitor {
+    sd_event *event;
+    sd_event_source *timer;
+    struct actuator_link *link;
+    struct sampler sampler;
+    struct monitor_config config;
+    struct decide_config decide_config;
+    struct decide_state state;
+    struct trigger triggers[2]; /* early, hard */
+
+    struct decide_sample sample;
+    struct decision decision;
+    enum decide_action asked; /* of the request under way */
+    uint64_t shrink_id;       /* 0: the host asks for nothing */
+    uint64_t shrink_to;
+    uint64_t reported;
+
+    struct monitor_note notes[MONITOR_EXPLAIN_MAX];
+    uint32_t note_next;
+    uint32_t note_count;
+    struct log_repeat unknown_fault;
+    struct log_repeat refused_fault;
+
+    const struct monitor_ops *ops;
+    void *ops_userdata;
+};
+
+static void monitor_step(struct monitor *m);
+
+static uint64_t realtime_usec(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
+}
+
+static void wake_in(struct monitor *m, uint64_t usec)
+{
+    (void)sd_event_source_set_time_relative(m->timer, usec);
+    (void)sd_event_source_set_time_accuracy(m->timer, MAX_OF(usec / ACCURACY_PART, 1));
+    (void)sd_event_source_set_enabled(m->timer, SD_EVENT_ONESHOT);
+}
+
+static struct monitor_note *note_add(struct monitor *m, const struct decision *d)
+{
+    struct monitor_note *n = &m->notes[m->note_next];
+
+    *n = (struct monitor_note){
+        .realtime_usec = realtime_usec(),
+        .decision = *d,
+        .size = m->sample.size,
+        .pressure = m->sample.pressure,
+    };
+    m->note_next = (m->note_next + 1) % MONITOR_EXPLAIN_MAX;
+    m->note_count = MIN_OF(m->note_count + 1, MONITOR_EXPLAIN_MAX);
+    if (m->ops && d->action != DECIDE_HOLD)
+        m->ops->decided(n, m->ops_userdata);
+    return n;
+}
+
+const struct monitor_note *monitor_note(const struct monitor *m, uint32_t back)
+{
+    if (back >= m->note_count)
+        return NULL;
+    return &m->notes[(m->note_next + MONITOR_EXPLAIN_MAX - 1 - back) % MONITOR_EXPLAIN_MAX];
+}
+
+static void note_outcome(struct monitor *m, const char *format, ...) _printf_(2, 3);
+static void note_outcome(struct monitor *m, const char *format, ...)
+{
+    va_list ap;
+
+    for (uint32_t i = 0; i < m->note_count; i++) {
+        struct monitor_note *n =
+                &m->notes[(m->note_next + MONITOR_EXPLAIN_MAX - 1 - i) % MONITOR_EXPLAIN_MAX];
+        if (n->decision.action == DECIDE_HOLD)
+            continue;
+        va_start(ap, format);
+        (void)vsnprintf(n->outcome, sizeof(n->outcome), format, ap);
+        va_end(ap);
+        return;
+    }
+}
+
+static void report(struct monitor *m, uint64_t now)
+{
+    const struct meminfo *mem = &m->sample.meminfo;
+
+    m->reported = now;
+    (void)actuator_link_report(m->link, mem->available, mem->total, m->sample.pressure.some.avg10,
+            channel_level_to_string(m->decision.level));
+}
+
+static void log_decision(const struct decision *d, const struct decide_sample *p, bool dry)
+{
+    log_info("%s%s %s: %s (available %s, projected %s, headroom %s, falling %s/s, round trip %u ms, size %s, "
+             "pressure %u.%02u %%)",
+            dry ? "would " : "", decide_action_to_string(d->action), FORMAT_BYTES(d->bytes),
+            decide_why_to_string(d->why), FORMAT_BYTES(d->available), FORMAT_BYTES(d->projected),
+            FORMAT_BYTES(d->headroom), FORMAT_BYTES(d->rate), (unsigned)(d->round_trip / USEC_PER_MSEC),
+            FORMAT_BYTES(p->size), d->pressure10 / 100, d->pressure10 % 100);
+}
+
+/* The decision's effect: one request to the actuator. */
+static void act(struct monitor *m, const struct decision *d, uint64_t now)
+{
+    char reason[64];
+    int r;
+
+    if (m->config.mode != MONITOR_AUTO) {
+        note_outcome(m, "mode is %s: not asked", monitor_mode_to_string(m->config.mode));
+        log_decision(d, &m->sample, true);
+        decide_result(&m->state, d->action, DECIDE_REFUSED_LIMIT, now);
+        return;
+    }
+    (void)snprintf(reason, sizeof(reason), "%s", decide_why_to_string(d->why));
+    r = actuator_link_resize(m->link, d->action == DECIDE_GROW, d->bytes, reason);
+    if (r < 0) {
+        note_outcome(m, "not sent: %s", strerror(-r));
+        decide_result(&m->state, d->action, DECIDE_UNANSWERED, now);
+        return;
+    }
+    m->asked = d->action;
+    log_decision(d, &m->sample, false);
+}
+
+static void decline(struct monitor *m)
+{
+    log_info("shrink to %s declined: %s available, headroom %s", FORMAT_BYTES(m->shrink_to),
+            FORMAT_BYTES(m->decision.available), FORMAT_BYTES(m->decision.headroom));
+    (void)actuator_link_decline(m->link, m->shrink_id, channel_code_to_string(CHANNEL_CODE_IN_USE));
+    m->shrink_id = 0;
+}
+
+static void fill_sample(struct monitor *m, uint64_t now)
+{
+    const struct actuator_view *v = actuator_link_view(m->link);
+    struct decide_sample *p = &m->sample;
+
+    sampler_read(&m->sampler, now, p);
+    p->event_early = m->triggers[0].fired;
+    p->event_hard = m->triggers[1].fired;
+    p->connected = v->connected;
+    p->in_flight = m->asked != DECIDE_HOLD;
+    p->size = v->size;
+    p->requested_size = v->requested_size;
+    p->min_size = v->min_size;
+    p->max_size = MIN_OF(v->max_size, v->host_max_size);
+    p->block_size = v->block_size;
+    p->memory_block_size = v->memory_block_size;
+    p->shrink_to = m->shrink_id > 0 ? m->shrink_to : UINT64_MAX;
+    /* An event waits until there is a PSI reading to confirm it by. */
+    if (p->pressure_fresh)
+        m->triggers[0].fired = m->triggers[1].fired = false;
+}
+
+static void say_level(struct monitor *m, enum channel_level old, const struct decision *d, uint64_t now)
+{
+    if (d->level == old)
+        return;
+    log_debug("level %s, was %s", channel_level_to_string(d->level), channel_level_to_string(old));
+    if (m->ops)
+        m->ops->level_changed(old, d->level, m->ops_userdata);
+    report(m, now);
+}
+
+static void monitor_step(struct monitor *m)
+{
+    enum channel_level old_level = m->decision.level;
+    enum decide_why old_why = m->decision.why;
+    uint64_t now = now_usec();
+    struct decision d;
+
+    fill_sample(m, now);
+    decide_step(&m->decide_config, &m->state, &m->sample, now, &d);
+    m->decision = d;
+    wake_in(m, d.wait_usec);
+
+    if (d.why == DECIDE_UNKNOWN_INPUT)
+        log_repeated(&m->unknown_fault, now, LOG_WARNING, "holding: %s", decide_why_text(d.why));
+    if (d.action != DECIDE_HOLD || (d.why != old_why && d.why != DECIDE_IN_FLIGHT))
+        note_add(m, &d);
+    if (d.action != DECIDE_HOLD)
+        act(m, &d, now);
+    if (d.decline)
+        decline(m);
+    say_level(m, old_level, &d, now);
+    if (now - m->reported >= REPORT_USEC)
+        report(m, now);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    monitor_step(userdata);
+    return 0;
+}
+
+static int on_trigger_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct monitor *m = userdata;
+    struct trigger *t = source == m->triggers[0].source ? &m->triggers[0] : &m->triggers[1];
+
+    if (revents & EPOLLERR) {
+        log_warning("pressure trigger lost; deciding by sampling alone");
+        t->source = sd_event_source_disable_unref(t->source);
+        return 0;
+    }
+    t->fired = true;
+    monitor_step(m);
+    return 0;
+}
+
+static void trigger_drop(struct trigger *t)
+{
+    t->source = sd_event_source_disable_unref(t->source);
+    closep(&t->fd);
+    t->fd = -EBADF;
+}
+
+static void trigger_ask(struct monitor *m, bool hard)
+{
+    struct trigger *t = &m->triggers[hard];
+    uint64_t window;
+
+    if (t->attempt >= ELEMENTSOF(trigger_windows)) {
+        log_warning("no %s pressure trigger to be had; deciding by sampling alone", hard ? "hard" : "early");
+        return;
+    }
+    window = trigger_windows[t->attempt];
+    (void)actuator_link_open_trigger(m->link, hard, window / (hard ? 5 : 10), window);
+}
+
+static void on_link_trigger(bool hard, int fd, void *userdata)
+{
+    struct monitor *m = userdata;
+    struct trigger *t = &m->triggers[hard];
+
+    if (fd < 0) {
+        t->attempt++;
+        trigger_ask(m, hard);
+        return;
+    }
+    trigger_drop(t);
+    t->fd = fd;
+    if (sd_event_add_io(m->event, &t->source, fd, EPOLLPRI, on_trigger_event, m) < 0) {
+        log_warning("pressure trigger cannot be watched");
+        trigger_drop(t);
+        return;
+    }
+    log_info("%s pressure trigger: window %u ms", hard ? "hard" : "early",
+            (unsigned)(trigger_windows[t->attempt] / USEC_PER_MSEC));
+}
+
+static void on_link_connected(void *userdata)
+{
+    struct monitor *m = userdata;
+
+    for (int hard = 0; hard < 2; hard++) {
+        m->triggers[hard].attempt = 0;
+        trigger_ask(m, hard);
+    }
+    m->reported = 0;
+}
+
+/* With a change under way or a request waiting, news is a reason to look now; else the timer will do. */
+static void on_link_changed(void *userdata)
+{
+    struct monitor *m = userdata;
+
+    wake_in(m, m->decision.why == DECIDE_NO_HOST || m->decision.why == DECIDE_IN_FLIGHT
+                       ? 0
+                       : DECIDE_INTERVAL_MIN_USEC);
+}
+
+static enum decide_outcome outcome_of(const char *error)
+{
+    static const struct {
+        const char *name;
+        enum decide_outcome outcome;
+    } table[] = {
+        { ERROR_HOST_REFUSED, DECIDE_REFUSED_HOST },
+        { ERROR_BUSY, DECIDE_REFUSED_RATE },
+        { ERROR_RATE_LIMITED, DECIDE_REFUSED_RATE },
+        { ERROR_LIMIT_EXCEEDED, DECIDE_REFUSED_LIMIT },
+        { ERROR_BELOW_MINIMUM, DECIDE_REFUSED_LIMIT },
+        { ERROR_INVALID_SIZE, DECIDE_REFUSED_LIMIT },
+    };
+
+    if (!error)
+        return DECIDE_GRANTED;
+    for (size_t i = 0; i < ELEMENTSOF(table); i++)
+        if (streq(table[i].name, error))
+            return table[i].outcome;
+    return DECIDE_UNANSWERED;
+}
+
+static void on_link_answered(uint64_t requested_size, const char *error, const char *text, void *userdata)
+{
+    struct monitor *m = userdata;
+    enum decide_action asked = m->asked;
+    uint64_t now = now_usec();
+
+    m->asked = DECIDE_HOLD;
+    if (error) {
+        note_outcome(m, "%s: %s", error, text ?: "");
+        log_repeated(&m->refused_fault, now, LOG_WARNING, "%s refused: %s: %s",
+                decide_action_to_string(asked), error, text ?: "");
+    } else {
+        note_outcome(m, "granted: requested size %s", FORMAT_BYTES(requested_size));
+        log_repeat_end(&m->refused_fault, LOG_INFO, "refusals");
+    }
+    decide_result(&m->state, asked, outcome_of(error), now);
+    wake_in(m, DECIDE_INTERVAL_MIN_USEC);
+}
+
+static void on_link_shrink(uint64_t id, uint64_t size, const char *reason, void *userdata)
+{
+    struct monitor *m = userdata;
+
+    log_info("the host asks for memory back, down to %s: %s", FORMAT_BYTES(size), reason);
+    m->shrink_id = id;
+    m->shrink_to = size;
+    wake_in(m, 0);
+}
+
+static void on_link_room(void *userdata)
+{
+    struct monitor *m = userdata;
+
+    decide_room(&m->state);
+    wake_in(m, 0);
+}
+
+static void on_link_lost(void *userdata)
+{
+    struct monitor *m = userdata;
+
+    for (int hard = 0; hard < 2; hard++)
+        trigger_drop(&m->triggers[hard]);
+    m->shrink_id = 0;
+}
+
+static const struct actuator_link_ops link_ops = {
+    .changed = on_link_changed,
+    .connected = on_link_connected,
+    .answered = on_link_answered,
+    .trigger = on_link_trigger,
+    .shrink_requested = on_link_shrink,
+    .room = on_link_room,
+    .lost = on_link_lost,
+};
+
+void monitor_configure(struct monitor *m, const struct monitor_config *c)
+{
+    uint64_t fastest = m->decide_config.fastest_rate;
+
+    m->config = *c;
+    m->decide_config = monitor_config_decide(c);
+    m->decide_config.fastest_rate = fastest;
+    m->decide_config.page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+    m->state.settle_usec = c->settle_usec;
+}
+
+int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor **ret)
+{
+    struct monitor *m = calloc(1, sizeof(*m));
+    int r;
+
+    if (!m)
+        return -ENOMEM;
+    m->event = sd_event_ref(event);
+    m->triggers[0].fd = m->triggers[1].fd = -EBADF;
+    m->decide_config.fastest_rate = sampler_measure_fastest();
+    monitor_configure(m, o->config);
+    decide_init(&m->state, &m->decide_config);
+    log_info("memory can be touched at %s/s at most, headroom %s",
+            FORMAT_BYTES(m->decide_config.fastest_rate),
+            m->config.headroom > 0 ? FORMAT_BYTES(m->config.headroom) : "automatic");
+
+    r = sampler_open(&m->sampler, o->procfs);
+    if (r >= 0)
+        r = sd_event_add_time_relative(event, &m->timer, CLOCK_MONOTONIC, 0, 1, on_timer, m);
+    if (r >= 0)
+        r = actuator_link_new(event, o->socket, &link_ops, m, &m->link);
+    if (r < 0) {
+        monitor_free(m);
+        return r;
+    }
+    *ret = m;
+    return 0;
+}
+
+struct monitor *monitor_free(struct monitor *m)
+{
+    if (!m)
+        return NULL;
+    m->link = actuator_link_free(m->link);
+    for (int hard = 0; hard < 2; hard++)
+        trigger_drop(&m->triggers[hard]);
+    sampler_close(&m->sampler);
+    sd_event_source_disable_unref(m->timer);
+    sd_event_unref(m->event);
+    free(m);
+    return NULL;
+}
+
+void monitor_set_ops(struct monitor *m, const struct monitor_ops *ops, void *userdata)
+{
+    m->ops = ops;
+    m->ops_userdata = userdata;
+}
+
+enum monitor_mode monitor_mode(const struct monitor *m)
+{
+    return m->config.mode;
+}
+
+enum channel_level monitor_level(const struct monitor *m)
+{
+    return m->decision.level;
+}
+
+uint64_t monitor_available(const struct monitor *m)
+{
+    return m->sample.meminfo.available;
+}
+
+uint64_t monitor_headroom(const struct monitor *m)
+{
+    return decide_headroom(&m->decide_config, m->sample.meminfo.total);
+}
+
+uint32_t monitor_some10(const struct monitor *m)
+{
+    return m->sample.pressure.some.avg10;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "decide.h"
+#include "monitor-config.h"
+
+/* The loop: samples when the decision says so, carries the decision to the actuator and its answer back. It
+ * moves data and decides nothing. */
+struct monitor;
+
+#define MONITOR_EXPLAIN_MAX 64u
+
+/* A decision worth telling: an action, or a new reason to hold. */
+struct monitor_note {
+    uint64_t realtime_usec;
+    struct decision decision;
+    uint64_t size;
+    struct pressure pressure;
+    char outcome[96]; /* what became of it; empty: nothing yet */
+};
+
+struct monitor_ops {
+    void (*level_changed)(enum channel_level old, enum channel_level new, void *userdata);
+    void (*decided)(const struct monitor_note *note, void *userdata);
+};
+
+struct monitor_options {
+    const struct monitor_config *config;
+    const char *procfs;
+    const char *socket;
+};
+
+int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor **ret);
+struct monitor *monitor_free(struct monitor *m);
+void monitor_set_ops(struct monitor *m, const struct monitor_ops *ops, void *userdata);
+
+/* Puts a new configuration into force; the state of the decision stays. */
+void monitor_configure(struct monitor *m, const struct monitor_config *c);
+
+enum monitor_mode monitor_mode(const struct monitor *m);
+enum channel_level monitor_level(const struct monitor *m);
+uint64_t monitor_available(const struct monitor *m);
+uint64_t monitor_headroom(const struct monitor *m);
+uint32_t monitor_some10(const struct monitor *m);
+/* The newest note is back 0; NULL: there are not that many. */
+const struct monitor_note *monitor_note(const struct monitor *m, uint32_t back);

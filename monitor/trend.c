@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "trend.h"
+
+/* A rate seen once is believed less with time: half of it after this. Long enough to bridge the gaps that
+ * throttling and page-cache writeback make in a surge, short enough that a burst that is over asks for
+ * nothing more. */
+#define RATE_HALF_LIFE_USEC (400 * USEC_PER_MSEC)
+
+static uint64_t rate_decayed(uint64_t rate, uint64_t elapsed)
+{
+    uint64_t halvings = elapsed / RATE_HALF_LIFE_USEC;
+    uint64_t rest = elapsed % RATE_HALF_LIFE_USEC;
+
+    if (halvings >= 63)
+        return 0;
+    rate >>= halvings;
+    /* Linear between the halvings: 1 - rest / (2 x half-life). */
+    return rate - rate / (2 * RATE_HALF_LIFE_USEC) * rest;
+}
+
+bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t total)
+{
+    uint64_t elapsed, before, consumed, rate;
+
+    if (t->last_time == 0 || now < t->last_time) {
+        bool first = t->last_time == 0;
+        t->last_time = now;
+        t->last_available = available;
+        t->last_total = total;
+        t->rate = 0;
+        return first;
+    }
+    elapsed = now - t->last_time;
+    if (elapsed == 0)
+        return true;
+
+    /* Memory that was plugged in between was available for a moment; memory that was unplugged did not run
+     * away. */
+    before = t->last_available;
+    if (total >= t->last_total)
+        before += total - t->last_total;
+    else
+        before = sub_floor(before, t->last_total - total);
+    consumed = sub_floor(before, available);
+    rate = consumed > UINT64_MAX / USEC_PER_SEC ? UINT64_MAX / USEC_PER_SEC
+                                                : consumed * USEC_PER_SEC / elapsed;
+
+    t->rate = MAX_OF(rate, rate_decayed(t->rate, elapsed));
+    t->last_time = now;
+    t->last_available = available;
+    t->last_total = total;
+    return true;
+}
+
+uint64_t trend_stall(struct trend *t, uint64_t total, bool own)
+{
+    uint64_t grown = t->have_stall ? sub_floor(total, t->raw_stall) : 0;
+
+    t->raw_stall = total;
+    t->have_stall = true;
+    if (own)
+        return 0;
+    t->stall += grown;
+    return grown;
+}
+
+void trend_refault(struct trend *t, uint64_t bytes)
+{
+    t->refault = bytes;
+    t->have_refault = true;
+}
+
+static const struct trend_slot *slot_back(const struct trend *t, uint32_t back)
+{
+    return &t->slots[(t->next + TREND_SLOTS - 1 - back) % TREND_SLOTS];
+}
+
+void trend_commit(struct trend *t, uint64_t now)
+{
+    if (t->count > 0 && now < slot_back(t, 0)->time)
+        t->count = t->next = 0;
+    if (t->count > 0 && now - slot_back(t, 0)->time < TREND_SLOT_USEC)
+        return;
+    t->slots[t->next] = (struct trend_slot){ .time = now, .stall = t->stall, .refault = t->refault };
+    t->next = (t->next + 1) % TREND_SLOTS;
+    t->count = MIN_OF(t->count + 1, TREND_SLOTS);
+}
+
+/* The youngest slot that is at least window old, else the oldest there is. NULL: no history. */
+static const struct trend_slot *slot_before(const struct trend *t, uint64_t now, uint64_t window)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        if (now - slot_back(t, i)->time >= window)
+            return slot_back(t, i);
+    return t->count > 0 ? slot_back(t, t->count - 1) : NULL;
+}
+
+uint32_t trend_pressure(const struct trend *t, uint64_t now, uint64_t window)
+{
+    const struct trend_slot *slot = slot_before(t, now, window);
+    uint64_t span, stalled;
+
+    if (!slot || window == 0)
+        return 0;
+    span = MAX_OF(now - slot->time, window);
+    stalled = MIN_OF(sub_floor(t->stall, slot->stall), span);
+    return (uint32_t)(stalled * PERMYRIAD_ONE / span);
+}
+
+uint64_t trend_refault_rate(const struct trend *t, uint64_t now, uint64_t window)
+{
+    const struct trend_slot *slot = slot_before(t, now, window);
+    uint64_t span, bytes;
+
+    if (!slot || window == 0)
+        return 0;
+    span = MAX_OF(now - slot->time, window);
+    bytes = sub_floor(t->refault, slot->refault);
+    return bytes / (span / USEC_PER_MSEC + 1) * 1000;
+}
