@@ -24,7 +24,14 @@ MASKED = (
     'sys-kernel-debug.mount', 'sys-kernel-tracing.mount', 'sys-fs-fuse-connections.mount',
     'proc-sys-fs-binfmt_misc.automount', 'systemd-ask-password-wall.path', 'systemd-ask-password-console.path',
     'modprobe@configfs.service', 'modprobe@drm.service', 'modprobe@efi_pstore.service', 'modprobe@fuse.service',
-    'modprobe@dm_mod.service', 'modprobe@loop.service', 'sys-kernel-config.mount', 'rc-local.service',
+    'kmod-static-nodes.service', 'systemd-tmpfiles-setup-dev.service', 'modprobe@dm_mod.service', 'modprobe@loop.service', 'sys-kernel-config.mount', 'rc-local.service',
+)
+# They look for things that this guest has not.
+MASKED_GENERATORS = (
+    'systemd-cryptsetup-generator', 'systemd-debug-generator', 'systemd-fstab-generator', 'systemd-getty-generator',
+    'systemd-gpt-auto-generator', 'systemd-hibernate-resume-generator', 'systemd-integritysetup-generator',
+    'systemd-rc-local-generator', 'systemd-run-generator', 'systemd-system-update-generator',
+    'systemd-sysv-generator', 'systemd-veritysetup-generator',
 )
 
 
@@ -96,6 +103,9 @@ def make(destdir=None, units=GUEST_UNITS, files=None):
         archive.file(f'overlay/usr/{folder}/{helper}', path.read_bytes(), 0o755)
     for unit in MASKED:
         archive.link(f'overlay/etc/systemd/system/{unit}', '/dev/null')
+    for generator in MASKED_GENERATORS:
+        archive.link(f'overlay/etc/systemd/system-generators/{generator}', '/dev/null')
+    archive.link('overlay/etc/systemd/system/default.target', '/lib/systemd/system/multi-user.target')
     if destdir is not None:
         _add_tree(archive, destdir)
         for unit in units:
