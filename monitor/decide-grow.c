@@ -70,8 +70,8 @@ static uint64_t step_wanted(const struct decide_state *s, const struct decide_vi
     uint64_t streak = MIN_OF(block * 2 << MIN_OF(s->streak, 8), MAX_OF(STEP_STREAK_MAX, block));
     uint64_t cover, wanted;
 
-    /* While the answer is on its way the burst goes on: once to get here, once to be asked again. */
-    if (__builtin_mul_overflow(v->rate, v->round_trip + v->interval, &cover))
+    /* While the answer is on its way the burst goes on: once to get here, once until the next can be. */
+    if (__builtin_mul_overflow(v->rate, 2 * v->round_trip, &cover))
         cover = UINT64_MAX;
     cover /= USEC_PER_SEC;
     if (__builtin_add_overflow(deficit, cover, &wanted))

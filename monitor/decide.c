@@ -64,6 +64,15 @@ static uint64_t danger_interval(
     return CLAMP_TO(usec, DECIDE_INTERVAL_MIN_USEC, DECIDE_INTERVAL_MAX_USEC);
 }
 
+/* How long until the projection reaches the headroom when it goes on as it does. */
+static uint64_t interval_at_rate(uint64_t spare, uint64_t rate)
+{
+    if (spare / MAX_OF(rate, 1) >= DECIDE_INTERVAL_MAX_USEC / USEC_PER_SEC)
+        return DECIDE_INTERVAL_MAX_USEC;
+    return CLAMP_TO(
+            spare * USEC_PER_SEC / MAX_OF(rate, 1), DECIDE_INTERVAL_MIN_USEC, DECIDE_INTERVAL_MAX_USEC);
+}
+
 static void take_history(struct decide_state *s, struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
@@ -97,10 +106,12 @@ static void look(const struct decide_config *c, struct decide_state *s, const st
     decide_follow_grow(s, v);
     decide_follow_shrink(s, v);
     v->round_trip = round_trip(s, now);
-    v->interval = danger_interval(c, v->available, v->headroom, v->rate);
-    /* Memory on its way counts as there when it comes within a round trip; the rate tells what goes
-     * meanwhile. */
-    v->projected = sub_floor(v->available + v->pending, consumed_in(v->rate, v->round_trip + v->interval));
+    /* Memory on its way counts as there; the rate tells what goes meanwhile. A later look is no reason to ask
+     * now: the next look is set so that it comes before the projection reaches the headroom. */
+    v->projected = sub_floor(
+            v->available + v->pending, consumed_in(v->rate, v->round_trip + DECIDE_INTERVAL_MIN_USEC));
+    v->interval = MIN_OF(danger_interval(c, v->available, v->headroom, v->rate),
+            interval_at_rate(sub_floor(v->projected, v->headroom), v->rate));
 }
 
 static enum channel_level level_of(
