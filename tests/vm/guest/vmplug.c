@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A client of the actuator's private socket for tests and benches, with times on the guest's clock. JSON
+ * lines: plug BYTES | unplug BYTES   one request; plug waits until MemTotal has grown by it pingpong N N
+ * requests, a block up and a block down in turn, as fast as the rate allows property N                  N
+ * reads of a property: the socket and the two loops alone wait TOTAL                  says "watching", then
+ * "complete" when MemTotal has reached TOTAL bytes
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-bus.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SOCKET "unix:path=/run/vmtide/actuator.sock"
+#define PATH "/org/vmtide/Actuator1"
+#define INTERFACE "org.vmtide.Actuator1"
+#define BLOCK (UINT64_C(2) << 20)
+/* The actuator takes 10 requests a second. */
+#define PACE_US 110000U
+#define WAIT_US UINT64_C(60000000)
+
+static uint64_t now_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+}
+
+static void fail(const char *what, int error)
+{
+    fprintf(stderr, "vmplug: %s: %s\n", what, strerror(-error));
+    exit(1);
+}
+
+static uint64_t mem_total(void)
+{
+    static int fd = -1;
+    char text[128] = "";
+    ssize_t n;
+
+    if (fd < 0)
+        fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    n = pread(fd, text, sizeof(text) - 1, 0);
+    if (n <= 0 || strncmp(text, "MemTotal:", 9) != 0)
+        fail("/proc/meminfo", n < 0 ? -errno : -EBADMSG);
+    return strtoull(text + 9, NULL, 10) * 1024;
+}
+
+static uint64_t wait_total(uint64_t wanted)
+{
+    uint64_t end = now_us() + WAIT_US;
+
+    while (mem_total() < wanted) {
+        if (now_us() > end)
+            fail("MemTotal does not come up", -ETIMEDOUT);
+        usleep(500);
+    }
+    return now_us();
+}
+
+static sd_bus *connect_actuator(void)
+{
+    sd_bus *bus = NULL;
+    int r = sd_bus_new(&bus);
+
+    if (r >= 0)
+        r = sd_bus_set_address(bus, SOCKET);
+    if (r >= 0)
+        r = sd_bus_start(bus);
+    if (r < 0)
+        fail(SOCKET, r);
+    return bus;
+}
+
+static void request(
+        sd_bus *bus, const char *verb, uint64_t bytes, uint64_t *ret_decided, uint64_t *ret_granted)
+{
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    sd_bus_message *reply = NULL;
+    uint64_t decided = now_us();
+    int r = sd_bus_call_method(bus, NULL, PATH, INTERFACE, verb, &error, &reply, "ts", bytes, "bench");
+
+    if (r < 0) {
+        fprintf(stderr, "vmplug: %s %" PRIu64 ": %s: %s\n", verb, bytes, error.name, error.message);
+        exit(1);
+    }
+    *ret_decided = decided;
+    *ret_granted = now_us();
+    sd_bus_message_unref(reply);
+}
+
+static void plug(sd_bus *bus, const char *verb, uint64_t bytes)
+{
+    uint64_t decided, granted, complete = 0, total = mem_total();
+
+    request(bus, verb, bytes, &decided, &granted);
+    if (strcmp(verb, "Plug") == 0)
+        complete = wait_total(total + bytes);
+    printf("{\"decided_us\":%" PRIu64 ",\"granted_us\":%" PRIu64 ",\"complete_us\":%" PRIu64 "}\n", decided,
+            granted, complete);
+}
+
+static void pingpong(sd_bus *bus, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t decided, granted;
+
+        request(bus, i % 2 == 0 ? "Plug" : "Unplug", BLOCK, &decided, &granted);
+        printf("{\"decided_us\":%" PRIu64 ",\"granted_us\":%" PRIu64 "}\n", decided, granted);
+        usleep(PACE_US);
+    }
+}
+
+static void property(sd_bus *bus, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t begun = now_us(), value;
+        int r = sd_bus_get_property_trivial(bus, NULL, PATH, INTERFACE, "Size", NULL, 't', &value);
+
+        if (r < 0)
+            fail("Size", r);
+        printf("{\"us\":%" PRIu64 "}\n", now_us() - begun);
+        usleep(PACE_US);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t value;
+
+    if (argc != 3) {
+        fprintf(stderr, "usage: vmplug plug|unplug|pingpong|property|wait NUMBER\n");
+        return 2;
+    }
+    value = strtoull(argv[2], NULL, 10);
+    if (strcmp(argv[1], "wait") == 0) {
+        puts("watching");
+        fflush(stdout);
+        wait_total(value);
+        puts("complete");
+    } else if (strcmp(argv[1], "plug") == 0)
+        plug(connect_actuator(), "Plug", value);
+    else if (strcmp(argv[1], "unplug") == 0)
+        plug(connect_actuator(), "Unplug", value);
+    else if (strcmp(argv[1], "pingpong") == 0)
+        pingpong(connect_actuator(), value);
+    else if (strcmp(argv[1], "property") == 0)
+        property(connect_actuator(), value);
+    else
+        return 2;
+    return 0;
+}
