@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "config.h"
+#include "hotplug.h"
+
+/* actuator.conf */
+struct actuator_config {
+    uint64_t min_size;
+    uint64_t max_size; /* UINT64_MAX: the host's alone */
+    uint32_t request_rate;
+    uint32_t request_burst;
+    uint64_t request_timeout_usec;
+    int onlining; /* enum hotplug_onlining */
+    char *port;
+    int log_level; /* index: err warning notice info debug */
+};
+
+extern const struct config_option actuator_options[];
+
+/* Defaults, then the file over them; a missing file is fine when optional. Clear with config_clear(). */
+int actuator_config_load(const char *path, bool optional, struct actuator_config *ret, char **ret_error);

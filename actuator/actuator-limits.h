@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "bytes.h"
+
+/* What a request may become, pure. Holds whatever the monitor or a bus client says. */
+enum limits_verb {
+    LIMITS_PLUG,
+    LIMITS_UNPLUG,
+    _LIMITS_VERB_MAX,
+    _LIMITS_VERB_INVALID = -EINVAL,
+};
+
+struct limits {
+    bool device; /* there is a virtio-mem device */
+    bool host;   /* and a host that answers */
+    uint64_t size;
+    uint64_t requested_size;
+    uint64_t min_size; /* the actuator's own */
+    uint64_t max_size;
+    uint64_t host_min_size; /* the host's */
+    uint64_t host_max_size;
+    uint64_t block_size;
+};
+
+#define LIMITS_TEXT_MAX 256
+
+/* The larger minimum and the smaller maximum, rounded to blocks inwards; max wins when they cross. */
+uint64_t limits_effective_min(const struct limits *l);
+uint64_t limits_effective_max(const struct limits *l);
+
+/* Returns 0 and the size to request from the host: growth counts from the larger of size and requested size
+ * (it cancels any shrink), rounded up; a shrink from the requested size, rounded down. Else -EINVAL with the
+ * D-Bus error's name and a text that names the value and the limit. */
+int limits_target(const struct limits *l, enum limits_verb verb, uint64_t bytes, uint64_t *ret_target,
+        const char **ret_error, char ret_text[static LIMITS_TEXT_MAX]);
+
+const char *limits_verb_to_string(enum limits_verb verb);

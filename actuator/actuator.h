@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "actuator-config.h"
+#include "channel.h"
+#include "actuator-limits.h"
+
+/* The state machine: takes requests, holds the limits, asks the host, follows the size. */
+struct actuator;
+
+#define ACTUATOR_QUEUE_MAX 16u
+#define ACTUATOR_REASON_MAX 127u
+
+/* What D-Bus shows; the members' order is nobody's interface. */
+struct actuator_view {
+    uint64_t size;
+    uint64_t requested_size;
+    uint64_t boot_size;
+    uint64_t min_size;
+    uint64_t max_size;
+    uint64_t host_min_size;
+    uint64_t host_max_size;
+    uint64_t block_size;
+    uint64_t memory_block_size;
+    uint64_t guard_headroom;
+    uint64_t reserved_bytes;
+    int host_connected;
+    char state[16];
+    char last_error[LIMITS_TEXT_MAX];
+};
+
+struct actuator_ops {
+    void (*changed)(const struct actuator_view *v, void *userdata);
+    void (*size_changed)(uint64_t old, uint64_t new, const char *reason, void *userdata);
+    void (*refused)(const char *verb, uint64_t bytes, const char *error, const char *text, void *userdata);
+    void (*shrink_requested)(uint64_t id, uint64_t size, const char *reason, void *userdata);
+    void (*room)(void *userdata);
+};
+
+/* Called once for each request: error NULL and what the host granted, or the error's name and text. */
+typedef void (*actuator_done_t)(uint64_t requested_size, const char *error, const char *text, void *userdata);
+
+struct actuator_options {
+    const struct actuator_config *config;
+    const char *port; /* over the configuration's */
+    const char *sysfs;
+    const char *procfs;
+};
+
+int actuator_new(sd_event *event, const struct actuator_options *o, struct actuator **ret);
+struct actuator *actuator_free(struct actuator *a);
+void actuator_set_ops(struct actuator *a, const struct actuator_ops *ops, void *userdata);
+void actuator_configure(struct actuator *a, const struct actuator_config *c);
+
+const struct actuator_view *actuator_view(const struct actuator *a);
+
+void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
+        actuator_done_t done, void *userdata);
+/* -ENOTCONN without a host, -EBUSY when reports come too fast. */
+int actuator_report(
+        struct actuator *a, uint64_t available, uint64_t total, uint32_t some10, enum channel_level level);
+/* -ENOENT: the host did not ask by that id. */
+int actuator_decline_shrink(struct actuator *a, uint64_t id, enum channel_code code);

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+#include <glib.h>
+#include <pwd.h>
+#include <sysexits.h>
+
+#include "actuator-bus.h"
+#include "actuator-config.h"
+#include "actuator.h"
+#include "log.h"
+#include "names.h"
+#include "service.h"
+
+#define CONFIG_PATH "/etc/vmtide/actuator.conf"
+
+struct program {
+    char *config_path;
+    char *log_level;
+    char *port;
+    char *socket;
+    char *bus_address;
+    char *sysfs;
+    char *procfs;
+    char *monitor_user;
+    gboolean version;
+
+    struct actuator_config config;
+    struct actuator *actuator;
+    struct actuator_bus *bus;
+};
+
+static void program_clear(struct program *p)
+{
+    p->bus = actuator_bus_free(p->bus);
+    p->actuator = actuator_free(p->actuator);
+    config_clear(actuator_options, &p->config);
+    g_free(p->config_path);
+    g_free(p->log_level);
+    g_free(p->port);
+    g_free(p->socket);
+    g_free(p->bus_address);
+    g_free(p->sysfs);
+    g_free(p->procfs);
+    g_free(p->monitor_user);
+}
+
+static int parse_options(struct program *p, int *argc, char ***argv)
+{
+    const GOptionEntry entries[] = {
+        { "config", 0, 0, G_OPTION_ARG_FILENAME, &p->config_path, "Configuration (default " CONFIG_PATH ")",
+                "FILE" },
+        { "log-level", 0, 0, G_OPTION_ARG_STRING, &p->log_level, "err, warning, notice, info or debug",
+                "LEVEL" },
+        { "port", 0, 0, G_OPTION_ARG_FILENAME, &p->port,
+                "The channel's port, or a unix socket, over the configuration's", "PATH" },
+        { "socket", 0, 0, G_OPTION_ARG_FILENAME, &p->socket,
+                "The monitor's socket (default " ACTUATOR_SOCKET ")", "PATH" },
+        { "bus", 0, 0, G_OPTION_ARG_STRING, &p->bus_address, "D-Bus address (default: the system bus)",
+                "ADDRESS" },
+        { "monitor-user", 0, 0, G_OPTION_ARG_STRING, &p->monitor_user,
+                "Who the monitor runs as (default " MONITOR_USER ")", "NAME" },
+        { "sysfs", 0, 0, G_OPTION_ARG_FILENAME, &p->sysfs, "Where the kernel's devices are (default /sys)",
+                "DIR" },
+        { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs, "Where memory statistics are (default /proc)",
+                "DIR" },
+        { "version", 0, 0, G_OPTION_ARG_NONE, &p->version, "Print the version and exit", NULL },
+        { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_option_context_set_summary(context, "Plugs and unplugs the guest's memory for vmtide-monitor and for "
+                                          "administrators, within its own limits and "
+                                          "the host's.");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, argc, argv, &error)) {
+        log_error("%s; see --help", error->message);
+        return -EINVAL;
+    }
+    if (*argc > 1) {
+        log_error("argument %s is not wanted; see --help", (*argv)[1]);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int load_config(const struct program *p, struct actuator_config *ret)
+{
+    g_autofree char *error = NULL;
+    const char *path = p->config_path ?: CONFIG_PATH;
+    int r = actuator_config_load(path, !p->config_path, ret, &error);
+
+    if (r < 0)
+        log_error("%s", error ?: strerror(-r));
+    return r;
+}
+
+static int set_log_level(const struct program *p, const struct actuator_config *c)
+{
+    int level = LOG_ERR + c->log_level;
+
+    if (p->log_level) {
+        level = log_level_from_string(p->log_level);
+        if (level < 0) {
+            log_error("--log-level=%s: not one of err, warning, notice, info, debug", p->log_level);
+            return level;
+        }
+    }
+    log_set_max_level(level);
+    return 0;
+}
+
+static void on_reload(void *userdata)
+{
+    struct program *p = userdata;
+    struct actuator_config c;
+
+    if (load_config(p, &c) < 0) {
+        log_error("the configuration in force stays");
+        return;
+    }
+    if (!streq(c.port, p->config.port))
+        log_warning("Port=%s takes effect with the next start", c.port);
+    config_clear(actuator_options, &p->config);
+    p->config = c;
+    (void)set_log_level(p, &c);
+    actuator_configure(p->actuator, &c);
+    log_info("configuration loaded again");
+}
+
+static int find_monitor_user(const char *name, uid_t *ret_uid, gid_t *ret_gid)
+{
+    const struct passwd *pw;
+
+    errno = 0;
+    pw = getpwnam(name);
+    if (!pw) {
+        log_error("there is no user %s; systemd-sysusers makes it", name);
+        return errno > 0 ? -errno : -ENOENT;
+    }
+    *ret_uid = pw->pw_uid;
+    *ret_gid = pw->pw_gid;
+    return 0;
+}
+
+static int run(struct program *p)
+{
+    _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+    struct actuator_bus_options bus_options = {
+        .address = p->bus_address,
+        .socket = p->socket ?: ACTUATOR_SOCKET,
+        .procfs = p->procfs ?: "/proc",
+    };
+    struct actuator_options options = {
+        .config = &p->config,
+        .port = p->port,
+        .sysfs = p->sysfs ?: "/sys",
+        .procfs = p->procfs ?: "/proc",
+    };
+    int r = find_monitor_user(
+            p->monitor_user ?: MONITOR_USER, &bus_options.monitor_uid, &bus_options.monitor_gid);
+
+    if (r >= 0)
+        r = service_event_new(on_reload, p, &event);
+    if (r >= 0)
+        r = actuator_new(event, &options, &p->actuator);
+    if (r >= 0)
+        r = actuator_bus_new(event, p->actuator, &bus_options, &p->bus);
+    if (r < 0) {
+        log_error("cannot start: %s", strerror(-r));
+        return r;
+    }
+    service_lock_memory();
+    return service_run(event);
+}
+
+static int program_main(struct program *p, int argc, char **argv)
+{
+    if (parse_options(p, &argc, &argv) < 0)
+        return EX_USAGE;
+    if (p->version) {
+        puts("vmtide-actuator " VMTIDE_VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (load_config(p, &p->config) < 0)
+        return EX_CONFIG;
+    if (set_log_level(p, &p->config) < 0)
+        return EX_USAGE;
+    return run(p) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct program p = { 0 };
+    int status;
+
+    log_open("vmtide-actuator");
+    status = program_main(&p, argc, argv);
+    program_clear(&p);
+    return status;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include "peers.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "log.h"
+
+#define BACKLOG 4
+
+struct peer {
+    sd_bus *bus;
+    uid_t uid;
+    struct peers *peers;
+};
+
+struct peers {
+    sd_event *event;
+    sd_event_source *listen;
+    int fd;
+    uid_t uid;
+    struct peer peers[PEERS_MAX];
+    const struct peers_ops *ops;
+    void *userdata;
+    char *path;
+};
+
+static void peer_drop(struct peer *p)
+{
+    if (!p->bus)
+        return;
+    p->peers->ops->gone(p->bus, p->peers->userdata);
+    sd_bus_detach_event(p->bus);
+    p->bus = sd_bus_close_unref(p->bus);
+}
+
+static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    struct peer *p = userdata;
+
+    log_debug("private socket: peer of uid %u left", (unsigned)p->uid);
+    peer_drop(p);
+    return 0;
+}
+
+/* Takes fd over. */
+static int peer_start(struct peer *p, int fd)
+{
+    _cleanup_close_ int owned = fd;
+    sd_id128_t id;
+    int r = sd_id128_randomize(&id);
+
+    if (r >= 0)
+        r = sd_bus_new(&p->bus);
+    if (r >= 0)
+        r = sd_bus_set_fd(p->bus, owned, owned);
+    if (r >= 0)
+        TAKE_FD(owned);
+    if (r >= 0)
+        r = sd_bus_set_server(p->bus, 1, id);
+    if (r >= 0)
+        r = sd_bus_negotiate_fds(p->bus, 1);
+    if (r >= 0)
+        r = sd_bus_set_anonymous(p->bus, 0);
+    if (r >= 0)
+        r = sd_bus_start(p->bus);
+    if (r >= 0)
+        r = sd_bus_attach_event(p->bus, p->peers->event, SD_EVENT_PRIORITY_NORMAL);
+    if (r >= 0)
+        r = sd_bus_match_signal(p->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
+                "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, p);
+    if (r >= 0)
+        r = p->peers->ops->added(p->bus, p->peers->userdata);
+    return r;
+}
+
+static struct peer *free_slot(struct peers *p)
+{
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        if (!p->peers[i].bus)
+            return &p->peers[i];
+    return NULL;
+}
+
+static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct peers *p = userdata;
+    _cleanup_close_ int peer_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+    struct peer *slot;
+    int r;
+
+    if (peer_fd < 0)
+        return 0;
+    if (getsockopt(peer_fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+        return 0;
+    if (cred.uid != 0 && cred.uid != p->uid) {
+        log_warning("private socket: uid %u is neither root nor the monitor's user", (unsigned)cred.uid);
+        return 0;
+    }
+    slot = free_slot(p);
+    if (!slot) {
+        log_warning("private socket: %u connections are there already", PEERS_MAX);
+        return 0;
+    }
+    slot->peers = p;
+    slot->uid = cred.uid;
+    r = peer_start(slot, TAKE_FD(peer_fd));
+    if (r < 0) {
+        log_warning("private socket: connection of uid %u: %s", (unsigned)cred.uid, strerror(-r));
+        peer_drop(slot);
+    }
+    return 0;
+}
+
+static int listen_on(const char *path, gid_t gid)
+{
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+    if (fd < 0)
+        return -errno;
+    if (strlen(path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    (void)memcpy(address.sun_path, path, strlen(path) + 1);
+    if (unlink(path) < 0 && errno != ENOENT)
+        return -errno;
+    /* The unit's umask is 0077, so nobody gets in before the group is set. */
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        return -errno;
+    if (chown(path, (uid_t)-1, gid) < 0 || chmod(path, 0660) < 0)
+        return -errno;
+    if (listen(fd, BACKLOG) < 0)
+        return -errno;
+    return TAKE_FD(fd);
+}
+
+int peers_new(sd_event *event, const char *path, uid_t uid, gid_t gid, const struct peers_ops *ops,
+        void *userdata, struct peers **ret)
+{
+    struct peers *p = calloc(1, sizeof(*p));
+    int r;
+
+    if (!p)
+        return -ENOMEM;
+    p->event = sd_event_ref(event);
+    p->uid = uid;
+    p->ops = ops;
+    p->userdata = userdata;
+    p->path = strdup(path);
+    p->fd = p->path ? listen_on(path, gid) : -ENOMEM;
+    r = p->fd;
+    if (r >= 0)
+        r = sd_event_add_io(event, &p->listen, p->fd, EPOLLIN, on_connection, p);
+    if (r < 0) {
+        peers_free(p);
+        return r;
+    }
+    *ret = p;
+    return 0;
+}
+
+struct peers *peers_free(struct peers *p)
+{
+    if (!p)
+        return NULL;
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        peer_drop(&p->peers[i]);
+    sd_event_source_disable_unref(p->listen);
+    if (p->fd >= 0)
+        (void)unlink(p->path);
+    closep(&p->fd);
+    sd_event_unref(p->event);
+    free(p->path);
+    free(p);
+    return NULL;
+}
+
+int peers_uid(const struct peers *p, const sd_bus *bus, uid_t *ret)
+{
+    for (size_t i = 0; p && i < PEERS_MAX; i++)
+        if (p->peers[i].bus == bus) {
+            *ret = p->peers[i].uid;
+            return 0;
+        }
+    return -ENOENT;
+}
+
+void peers_each(const struct peers *p, void (*fn)(sd_bus *bus, void *userdata), void *userdata)
+{
+    for (size_t i = 0; p && i < PEERS_MAX; i++)
+        if (p->peers[i].bus)
+            fn(p->peers[i].bus, userdata);
+}
