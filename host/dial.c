@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+#include "dial.h"
+
+#include <glib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "log.h"
+#include "service.h"
+
+#define DELAY_MIN_USEC (250 * USEC_PER_MSEC)
+#define DELAY_MAX_USEC (2 * USEC_PER_SEC)
+#define ACCURACY_USEC (10 * USEC_PER_MSEC)
+
+struct dial {
+    char *what;
+    char *path;
+    dial_connected_t connected;
+    void *userdata;
+    sd_event_source *timer;
+    uint64_t delay;
+    struct log_repeat failed;
+};
+
+/* A connection that would have to wait (-EAGAIN: the peer's backlog is full) is a failure. */
+static int connect_path(const char *path, int *ret)
+{
+    struct sockaddr_un sa = { .sun_family = AF_UNIX };
+    _cleanup_close_ int fd = -EBADF;
+
+    if (strlen(path) >= sizeof(sa.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(sa.sun_path, path, strlen(path));
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+        return -errno;
+    *ret = TAKE_FD(fd);
+    return 0;
+}
+
+static int arm(struct dial *d, uint64_t delay)
+{
+    int r = sd_event_source_set_time(d->timer, now_usec() + delay);
+
+    return r < 0 ? r : sd_event_source_set_enabled(d->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct dial *d = userdata;
+    int fd = -EBADF, r = connect_path(d->path, &fd);
+
+    if (r < 0) {
+        log_repeated(&d->failed, now_usec(), LOG_NOTICE, "%s: cannot connect to %s: %s; trying again",
+                d->what, d->path, strerror(-r));
+        dial_again(d);
+        return 0;
+    }
+    d->connected(fd, d->userdata);
+    return 0;
+}
+
+int dial_new(sd_event *event, const char *what, const char *path, dial_connected_t connected, void *userdata,
+        struct dial **ret)
+{
+    struct dial *d = g_new0(struct dial, 1);
+    int r;
+
+    d->what = g_strdup(what);
+    d->path = g_strdup(path);
+    d->connected = connected;
+    d->userdata = userdata;
+    d->delay = DELAY_MIN_USEC;
+    r = sd_event_add_time(event, &d->timer, CLOCK_MONOTONIC, 0, ACCURACY_USEC, on_timer, d);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(d->timer, SD_EVENT_OFF);
+    if (r < 0) {
+        dial_free(d);
+        return r;
+    }
+    *ret = d;
+    return 0;
+}
+
+struct dial *dial_free(struct dial *d)
+{
+    if (!d)
+        return NULL;
+    sd_event_source_disable_unref(d->timer);
+    g_free(d->what);
+    g_free(d->path);
+    g_free(d);
+    return NULL;
+}
+
+int dial_start(struct dial *d)
+{
+    return arm(d, 0);
+}
+
+void dial_again(struct dial *d)
+{
+    int r = arm(d, d->delay);
+
+    if (r < 0)
+        log_error("%s: cannot arm a timer: %s", d->what, strerror(-r));
+    d->delay = MIN_OF(d->delay * 2, DELAY_MAX_USEC);
+}
+
+void dial_succeeded(struct dial *d)
+{
+    d->delay = DELAY_MIN_USEC;
+    log_repeat_end(&d->failed, LOG_INFO, "failed connections");
+}

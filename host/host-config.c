@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+#include "host-config.h"
+
+#include <syslog.h>
+
+#include "bytes.h"
+#include "config.h"
+
+/* Daemons, page tables and the kernel of the host itself grow too, QEMU by some MiB for each GiB it hands
+ * out. */
+#define HOST_RESERVE_DEFAULT GIB(1)
+/* Each VM costs two sockets and a /proc file: far inside LimitNOFILE= of the unit. */
+#define VMS_MAX 512u
+#define NAME_LENGTH_MAX 63u
+
+static const char *const level_names[] = { "err", "warning", "notice", "info", "debug", NULL };
+
+/* Time-outs: under 10 ms no QEMU answers, over an hour is never. */
+#define TIME_MIN (10 * USEC_PER_MSEC)
+#define TIME_MAX (3600 * USEC_PER_SEC)
+
+static const struct config_option host_options[] = {
+    { "Host", "HostReserve", CONFIG_BYTES, offsetof(struct host_config, host_reserve), 0, INT64_MAX, NULL },
+    { "Host", "RequestRate", CONFIG_UINT, offsetof(struct host_config, request_rate), 1, 1000, NULL },
+    { "Host", "RequestBurst", CONFIG_UINT, offsetof(struct host_config, request_burst), 1, 1000, NULL },
+    { "Host", "QMPTimeout", CONFIG_USEC, offsetof(struct host_config, qmp_timeout), TIME_MIN, TIME_MAX,
+            NULL },
+    { "Host", "ProgressTimeout", CONFIG_USEC, offsetof(struct host_config, progress_usec), TIME_MIN, TIME_MAX,
+            NULL },
+    { "Host", "StuckTimeout", CONFIG_USEC, offsetof(struct host_config, stuck_usec), TIME_MIN, TIME_MAX,
+            NULL },
+    { "Host", "LogLevel", CONFIG_ENUM, offsetof(struct host_config, log_level), 0, 0, level_names },
+    { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
+};
+
+/* The group is "VM NAME", so its name stands in no row; the table is looked up by key. */
+static const struct config_option vm_options[] = {
+    { "VM", "Channel", CONFIG_STRING, offsetof(struct vm_config, channel), 0, 0, NULL },
+    { "VM", "QMP", CONFIG_STRING, offsetof(struct vm_config, qmp), 0, 0, NULL },
+    { "VM", "Device", CONFIG_STRING, offsetof(struct vm_config, devices), 0, 0, NULL },
+    { "VM", "MinSize", CONFIG_BYTES, offsetof(struct vm_config, min_size), 0, INT64_MAX, NULL },
+    { "VM", "MaxSize", CONFIG_BYTES, offsetof(struct vm_config, max_size), 0, INT64_MAX, NULL },
+    { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
+};
+
+static void vm_config_free(void *p)
+{
+    struct vm_config *vm = p;
+
+    config_clear(vm_options, vm);
+    g_free(vm->name);
+    g_free(vm);
+}
+
+struct host_config *host_config_free(struct host_config *c)
+{
+    if (!c)
+        return NULL;
+    g_ptr_array_unref(c->vms);
+    g_free(c);
+    return NULL;
+}
+
+static struct host_config *config_defaults(void)
+{
+    struct host_config *c = g_new0(struct host_config, 1);
+
+    c->host_reserve = HOST_RESERVE_DEFAULT;
+    c->request_rate = 10;
+    c->request_burst = 20;
+    c->qmp_timeout = 5 * USEC_PER_SEC;
+    c->progress_usec = 5 * USEC_PER_SEC;
+    c->stuck_usec = 30 * USEC_PER_SEC;
+    c->log_level = LOG_INFO - LOG_ERR;
+    c->vms = g_ptr_array_new_with_free_func(vm_config_free);
+    return c;
+}
+
+/* Letters, digits, '-', '_' and '.': what QEMU takes for an id, and what needs no quoting in JSON or in the
+ * log. */
+static bool is_word(const char *s)
+{
+    size_t n = strlen(s);
+
+    if (n == 0 || n > NAME_LENGTH_MAX)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!g_ascii_isalnum(s[i]) && !strchr("-_.", s[i]))
+            return false;
+    return true;
+}
+
+static struct vm_config *add_vm(struct host_config *c, const char *name)
+{
+    struct vm_config *vm = g_new0(struct vm_config, 1);
+
+    vm->name = g_strdup(name);
+    vm->max_size = UINT64_MAX;
+    g_ptr_array_add(c->vms, vm);
+    return vm;
+}
+
+static int on_group(
+        const char *group, void *userdata, const struct config_option **ret_table, void **ret_target)
+{
+    if (!g_str_has_prefix(group, "VM "))
+        return -ENOENT;
+    *ret_target = add_vm(userdata, group + strlen("VM "));
+    *ret_table = vm_options;
+    return 0;
+}
+
+static const struct config_option *find_option(const char *name)
+{
+    static const struct {
+        const char *name;
+        const char *key;
+    } names[] = {
+        { "channel", "Channel" },
+        { "qmp", "QMP" },
+        { "device", "Device" },
+        { "min", "MinSize" },
+        { "max", "MaxSize" },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(names); i++)
+        for (const struct config_option *o = vm_options; streq(names[i].name, name) && o->group; o++)
+            if (streq(o->key, names[i].key))
+                return o;
+    return NULL;
+}
+
+/* One "key=value" of --vm. */
+static int set_adhoc(struct vm_config *vm, const char *part, uint32_t *seen, char **ret_error)
+{
+    const char *equals = strchr(part, '=');
+    g_autofree char *key = equals ? g_strndup(part, (gsize)(equals - part)) : NULL, *error = NULL;
+    const struct config_option *o = key ? find_option(key) : NULL;
+    int r;
+
+    if (!o) {
+        *ret_error = g_strdup_printf(
+                "--vm %s: '%s' is none of channel=, qmp=, device=, min=, max=", vm->name, part);
+        return -EINVAL;
+    }
+    if (*seen & (1u << (o - vm_options))) {
+        *ret_error = g_strdup_printf("--vm %s: %s= is there twice", vm->name, key);
+        return -EINVAL;
+    }
+    *seen |= 1u << (o - vm_options);
+    r = config_set(o, vm, equals + 1, &error);
+    if (r < 0)
+        *ret_error = g_strdup_printf("--vm %s: %s", vm->name, error ?: strerror(-r));
+    return r;
+}
+
+static int add_adhoc(struct host_config *c, const char *text, char **ret_error)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ",", 0);
+    uint32_t seen = 0;
+    struct vm_config *vm;
+
+    vm = add_vm(c, parts[0] ?: "");
+    for (unsigned i = 1; parts[0] && parts[i]; i++) {
+        int r = set_adhoc(vm, parts[i], &seen, ret_error);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int split_devices(struct vm_config *vm, char **ret_error)
+{
+    g_auto(GStrv) ids = g_strsplit_set(vm->devices ?: "", " +\t", 0);
+
+    for (unsigned i = 0; ids[i]; i++) {
+        if (ids[i][0] == '\0')
+            continue;
+        if (!is_word(ids[i]) || vm->n_devices == DEVICES_MAX) {
+            *ret_error = g_strdup_printf("VM %s: Device=%s: '%s' is not the id of a device, or more than %u",
+                    vm->name, vm->devices, ids[i], DEVICES_MAX);
+            return -EINVAL;
+        }
+        for (unsigned k = 0; k < vm->n_devices; k++)
+            if (streq(vm->device[k], ids[i])) {
+                *ret_error = g_strdup_printf(
+                        "VM %s: Device=%s: '%s' is there twice", vm->name, vm->devices, ids[i]);
+                return -EINVAL;
+            }
+        g_strlcpy(vm->device[vm->n_devices++], ids[i], DEVICE_ID_MAX);
+    }
+    return 0;
+}
+
+static int check_vm(struct vm_config *vm, char **ret_error)
+{
+    const char *missing = !vm->channel || !*vm->channel ? "Channel="
+                          : !vm->qmp || !*vm->qmp       ? "QMP="
+                          : !vm->devices                ? "Device="
+                                                        : NULL;
+    int r;
+
+    if (!is_word(vm->name)) {
+        *ret_error = g_strdup_printf(
+                "VM '%s': a name is 1 to %u letters, digits, '-', '_' or '.'", vm->name, NAME_LENGTH_MAX);
+        return -EINVAL;
+    }
+    r = split_devices(vm, ret_error);
+    if (r < 0)
+        return r;
+    if (!missing && vm->n_devices == 0)
+        missing = "Device=";
+    if (missing) {
+        *ret_error = g_strdup_printf("VM %s: %s is missing", vm->name, missing);
+        return -EINVAL;
+    }
+    if (vm->min_size > vm->max_size) {
+        *ret_error = g_strdup_printf("VM %s: min size %s is above max size %s", vm->name,
+                FORMAT_BYTES(vm->min_size), FORMAT_BYTES(vm->max_size));
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* Two VMs on one socket would wait for each other for ever. */
+static int check_pair(const struct vm_config *a, const struct vm_config *b, char **ret_error)
+{
+    const char *same = streq(a->name, b->name)                                      ? a->name
+                       : streq(a->channel, b->channel) || streq(a->channel, b->qmp) ? a->channel
+                       : streq(a->qmp, b->qmp) || streq(a->qmp, b->channel)         ? a->qmp
+                                                                                    : NULL;
+
+    if (!same)
+        return 0;
+    *ret_error = g_strdup_printf("VM %s and VM %s: %s is there twice", a->name, b->name, same);
+    return -EINVAL;
+}
+
+static int check(const struct host_config *c, char **ret_error)
+{
+    if (c->vms->len == 0 || c->vms->len > VMS_MAX) {
+        *ret_error = g_strdup_printf(
+                "%u VMs: name 1 to %u of them by a [VM NAME] group or by --vm", c->vms->len, VMS_MAX);
+        return -EINVAL;
+    }
+    for (unsigned i = 0; i < c->vms->len; i++) {
+        int r = check_vm(g_ptr_array_index(c->vms, i), ret_error);
+
+        for (unsigned k = 0; r >= 0 && k < i; k++)
+            r = check_pair(g_ptr_array_index(c->vms, i), g_ptr_array_index(c->vms, k), ret_error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int host_config_load(const char *path, char *const *adhoc, struct host_config **ret, char **ret_error)
+{
+    _cleanup_(host_config_freep) struct host_config *c = config_defaults();
+    int r = path ? config_load(path, host_options, c, on_group, c, ret_error) : 0;
+
+    for (unsigned i = 0; r >= 0 && adhoc && adhoc[i]; i++)
+        r = add_adhoc(c, adhoc[i], ret_error);
+    if (r >= 0)
+        r = check(c, ret_error);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(c);
+    return 0;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+#include "host.h"
+
+#include "bytes.h"
+#include "log.h"
+#include "meminfo.h"
+#include "service.h"
+#include "vm.h"
+
+/* Those who wait for room look at numbers of up to this age: with many of them the host is not read for each.
+ */
+#define STALE_USEC (500 * USEC_PER_MSEC)
+
+/* One VM and what it was made of. */
+struct entry {
+    struct vm *vm;
+    char *channel;
+    char *qmp;
+    struct vm_settings settings;
+    uint64_t qmp_timeout;
+};
+
+struct host {
+    sd_event *event;
+    char *procfs;
+    char *meminfo;
+    uint64_t reserve;
+    GPtrArray *entries;
+    struct grant_host numbers;
+    uint64_t read_at;
+    struct log_repeat log_meminfo;
+};
+
+static void entry_free(void *p)
+{
+    struct entry *e = p;
+
+    vm_free(e->vm);
+    g_free(e->channel);
+    g_free(e->qmp);
+    g_free(e);
+}
+
+static void read_numbers(struct host *h)
+{
+    struct meminfo m;
+    int r = meminfo_read(h->meminfo, &m);
+
+    h->numbers = (struct grant_host){ .known = r >= 0, .reserve = h->reserve };
+    h->read_at = now_usec();
+    if (r < 0) {
+        log_repeated(&h->log_meminfo, h->read_at, LOG_ERR, "cannot read %s: %s; no growth is granted",
+                h->meminfo, strerror(-r));
+        return;
+    }
+    h->numbers.available = m.available;
+    for (unsigned i = 0; i < h->entries->len; i++) {
+        struct entry *e = g_ptr_array_index(h->entries, i);
+
+        if (bytes_add(h->numbers.promised, vm_promised(e->vm), &h->numbers.promised) < 0)
+            h->numbers.promised = UINT64_MAX;
+    }
+}
+
+static void on_budget(struct grant_host *ret, bool fresh, void *userdata)
+{
+    struct host *h = userdata;
+
+    if (fresh || now_usec() - h->read_at >= STALE_USEC)
+        read_numbers(h);
+    *ret = h->numbers;
+}
+
+static struct vm_settings make_settings(const struct host_config *c, const struct vm_config *vm)
+{
+    struct vm_settings s = {
+        .n_devices = vm->n_devices,
+        .min_size = vm->min_size,
+        .max_size = vm->max_size,
+        .request_rate = c->request_rate,
+        .request_burst = c->request_burst,
+        .progress_usec = c->progress_usec,
+        .stuck_usec = c->stuck_usec,
+    };
+
+    g_strlcpy(s.name, vm->name, sizeof(s.name));
+    memcpy(s.device, vm->device, sizeof(s.device));
+    return s;
+}
+
+static bool is_same_vm(const struct entry *e, const struct host_config *c, const struct vm_config *vm)
+{
+    return streq(e->settings.name, vm->name) && streq(e->channel, vm->channel) && streq(e->qmp, vm->qmp) &&
+           e->qmp_timeout == c->qmp_timeout && e->settings.n_devices == vm->n_devices &&
+           memcmp(e->settings.device, vm->device, sizeof(vm->device)) == 0;
+}
+
+static int add_vm(struct host *h, const struct host_config *c, const struct vm_config *vm)
+{
+    struct entry *e = g_new0(struct entry, 1);
+    struct vm_options options = {
+        .settings = make_settings(c, vm),
+        .channel = vm->channel,
+        .qmp = vm->qmp,
+        .procfs = h->procfs,
+        .qmp_timeout = c->qmp_timeout,
+    };
+    int r;
+
+    e->channel = g_strdup(vm->channel);
+    e->qmp = g_strdup(vm->qmp);
+    e->settings = options.settings;
+    e->qmp_timeout = c->qmp_timeout;
+    r = vm_new(h->event, &options, on_budget, h, &e->vm);
+    if (r < 0) {
+        entry_free(e);
+        return r;
+    }
+    g_ptr_array_add(h->entries, e);
+    return 0;
+}
+
+/* The entry of a VM that stays as it is but for its limits. */
+static struct entry *find_entry(struct host *h, const struct host_config *c, const struct vm_config *vm)
+{
+    for (unsigned i = 0; i < h->entries->len; i++) {
+        struct entry *e = g_ptr_array_index(h->entries, i);
+
+        if (is_same_vm(e, c, vm))
+            return e;
+    }
+    return NULL;
+}
+
+static bool is_wanted(const struct entry *e, const struct host_config *c)
+{
+    for (unsigned i = 0; i < c->vms->len; i++)
+        if (is_same_vm(e, c, g_ptr_array_index(c->vms, i)))
+            return true;
+    return false;
+}
+
+static int apply(struct host *h, const struct host_config *c)
+{
+    int r = 0;
+
+    h->reserve = c->host_reserve;
+    for (unsigned i = h->entries->len; i-- > 0;)
+        if (!is_wanted(g_ptr_array_index(h->entries, i), c))
+            g_ptr_array_remove_index(h->entries, i);
+    for (unsigned i = 0; i < c->vms->len && r >= 0; i++) {
+        const struct vm_config *vm = g_ptr_array_index(c->vms, i);
+        struct entry *e = find_entry(h, c, vm);
+
+        if (!e) {
+            r = add_vm(h, c, vm);
+            continue;
+        }
+        e->settings = make_settings(c, vm);
+        vm_configure(e->vm, &e->settings);
+    }
+    return r;
+}
+
+int host_new(sd_event *event, const struct host_config *config, const char *procfs, struct host **ret)
+{
+    struct host *h = g_new0(struct host, 1);
+    int r;
+
+    h->event = sd_event_ref(event);
+    h->procfs = g_strdup(procfs);
+    h->meminfo = g_strdup_printf("%s/meminfo", procfs);
+    h->entries = g_ptr_array_new_with_free_func(entry_free);
+    r = apply(h, config);
+    if (r < 0) {
+        host_free(h);
+        return r;
+    }
+    *ret = h;
+    return 0;
+}
+
+struct host *host_free(struct host *h)
+{
+    if (!h)
+        return NULL;
+    g_ptr_array_unref(h->entries);
+    sd_event_unref(h->event);
+    g_free(h->procfs);
+    g_free(h->meminfo);
+    g_free(h);
+    return NULL;
+}
+
+void host_configure(struct host *h, const struct host_config *config)
+{
+    int r = apply(h, config);
+
+    if (r < 0)
+        log_error("cannot take over all of the new configuration: %s", strerror(-r));
+}

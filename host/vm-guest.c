@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* The guest's side of a VM: greeting, what it is told, whether it is still there. */
+#include "vm-internal.h"
+
+#define AGENT "vmtide-host " VMTIDE_VERSION
+
+/* A guest says its stats every 10 s; only one that does not is pinged, and after two pings without any line
+ * it is taken for gone: nothing more is written into its port until it says something. */
+#define PING_USEC (30 * USEC_PER_SEC)
+#define PINGS_MAX 2u
+/* A guest that speaks before its hello is greeted again, at most this often. */
+#define WHO_USEC USEC_PER_SEC
+/* A guest whose requested size is above a lowered max size is asked again. */
+#define SHRINK_USEC (60 * USEC_PER_SEC)
+
+/* Messages that do not need a hello. */
+static void send_ungreeted(struct vm_state *s, const struct channel_message *m)
+{
+    if (s->guest_up)
+        g_array_append_vals(s->actions, &(struct vm_action){ .type = VM_ACTION_SEND, .message = *m }, 1);
+}
+
+static void ask_who(struct vm_state *s, uint64_t now)
+{
+    s->who_at = now + WHO_USEC;
+    s->who_wanted = false;
+    send_ungreeted(s, &(struct channel_message){ .op = CHANNEL_WHO });
+}
+
+void vm_guest_forget(struct vm_state *s)
+{
+    s->greeted = s->welcomed = s->who_wanted = false;
+    s->shrink_id = 0;
+    vm_request_forget(s);
+}
+
+void vm_state_guest_up(struct vm_state *s, uint64_t now)
+{
+    vm_guest_forget(s);
+    s->guest_up = true;
+    s->heard = now;
+    ask_who(s, now);
+}
+
+void vm_state_guest_down(struct vm_state *s)
+{
+    vm_guest_forget(s);
+    s->guest_up = false;
+}
+
+static void remember_told(struct vm_state *s, const struct grant_limits *l)
+{
+    s->told_size = vm_state_size(s);
+    s->told_requested = vm_state_requested(s);
+    s->told_min = l->min_size;
+    s->told_max = l->max_size;
+}
+
+static void welcome(struct vm_state *s, const struct grant_limits *l)
+{
+    struct channel_message m = {
+        .op = CHANNEL_WELCOME,
+        .version = CHANNEL_VERSION,
+        .agent = AGENT,
+        .block_size = l->block_size,
+        .size = vm_state_size(s),
+        .requested_size = vm_state_requested(s),
+        .min_size = l->min_size,
+        .max_size = l->max_size,
+    };
+
+    memcpy(m.vm, s->settings.name, sizeof(m.vm));
+    vm_tell(s, &m);
+    s->welcomed = true;
+    remember_told(s, l);
+}
+
+static void tell_news(struct vm_state *s, const struct grant_limits *l)
+{
+    if (s->told_min != l->min_size || s->told_max != l->max_size)
+        vm_tell(s, &(struct channel_message){
+                           .op = CHANNEL_LIMITS, .min_size = l->min_size, .max_size = l->max_size });
+    if (s->told_size != vm_state_size(s) || s->told_requested != vm_state_requested(s))
+        vm_tell(s, &(struct channel_message){
+                           .op = CHANNEL_SIZE,
+                           .size = vm_state_size(s),
+                           .requested_size = vm_state_requested(s),
+                   });
+    remember_told(s, l);
+}
+
+static bool above_max(const struct vm_state *s)
+{
+    return s->known && s->welcomed && vm_state_requested(s) > vm_state_limits(s).max_size;
+}
+
+/* Only the guest knows what it can give back without harm, so that it is asked and not cut. */
+static void shrink_to_max(struct vm_state *s, uint64_t now)
+{
+    if (!above_max(s) || now < s->shrink_at)
+        return;
+    s->shrink_at = now + SHRINK_USEC;
+    (void)vm_state_ask_shrink(s, vm_state_limits(s).max_size, "above the max size");
+}
+
+void vm_guest_known(struct vm_state *s, uint64_t now)
+{
+    struct grant_limits l;
+
+    if (!s->known || !s->greeted)
+        return;
+    l = vm_state_limits(s);
+    if (s->welcomed && s->told_max != l.max_size)
+        s->shrink_at = now;
+    if (s->welcomed)
+        tell_news(s, &l);
+    else
+        welcome(s, &l);
+    shrink_to_max(s, now);
+}
+
+int vm_state_ask_shrink(struct vm_state *s, uint64_t size, const char *reason)
+{
+    struct channel_message m = { .op = CHANNEL_SHRINK, .id = s->last_id + 1, .size = size };
+    struct vm_note note = { .type = VM_NOTE_ASK_SHRINK, .wanted = size };
+
+    if (!s->welcomed)
+        return -ENOTCONN;
+    g_strlcpy(m.reason, reason, sizeof(m.reason));
+    g_strlcpy(note.text, reason, sizeof(note.text));
+    vm_tell(s, &m);
+    vm_note(s, &note);
+    s->shrink_id = s->last_id = m.id;
+    s->shrink_size = size;
+    return 0;
+}
+
+static void on_hello(struct vm_state *s, const struct channel_message *m, uint64_t now)
+{
+    struct vm_note note = { .type = VM_NOTE_HELLO };
+
+    if (m->version != CHANNEL_VERSION) {
+        struct channel_message error = { .op = CHANNEL_ERROR };
+
+        (void)snprintf(error.text, sizeof(error.text),
+                "version %llu of the channel is not spoken here, only %u", (unsigned long long)m->version,
+                CHANNEL_VERSION);
+        send_ungreeted(s, &error);
+        vm_note(s, &(struct vm_note){ .type = VM_NOTE_VERSION, .wanted = m->version });
+        return;
+    }
+    /* It begins anew: what an earlier instance asked is not its own. */
+    vm_guest_forget(s);
+    s->greeted = true;
+    s->shrink_at = now;
+    g_strlcpy(note.text, m->agent, sizeof(note.text));
+    vm_note(s, &note);
+    vm_guest_known(s, now);
+}
+
+static void on_declined(struct vm_state *s, const struct channel_message *m)
+{
+    if (s->shrink_id == 0 || m->id != s->shrink_id)
+        return;
+    s->shrink_id = 0;
+    vm_note(s, &(struct vm_note){ .type = VM_NOTE_DECLINED, .wanted = s->shrink_size, .code = m->code });
+}
+
+void vm_state_guest_noise(struct vm_state *s, uint64_t now)
+{
+    if (s->greeted || !s->guest_up)
+        return;
+    if (now >= s->who_at)
+        ask_who(s, now);
+    else
+        s->who_wanted = true;
+}
+
+/* Something else came first: it has not heard, or forgotten, that we are there. */
+static void on_stranger(struct vm_state *s, const struct channel_message *m, uint64_t now)
+{
+    vm_state_guest_noise(s, now);
+    if (m->op == CHANNEL_RESIZE)
+        send_ungreeted(s, &(struct channel_message){
+                                  .op = CHANNEL_REFUSED,
+                                  .id = m->id,
+                                  .code = CHANNEL_CODE_INVALID,
+                                  .max_size = s->told_max,
+                                  .text = "a hello must come first",
+                          });
+}
+
+void vm_state_guest_message(struct vm_state *s, const struct channel_message *m, uint64_t now)
+{
+    s->heard = now;
+    s->ping_at = now + PING_USEC;
+    s->pings = 0;
+    if (m->op == CHANNEL_HELLO)
+        on_hello(s, m, now);
+    else if (m->op == CHANNEL_PING)
+        send_ungreeted(s, &(struct channel_message){ .op = CHANNEL_PONG, .id = m->id });
+    else if (!s->greeted)
+        on_stranger(s, m, now);
+    else if (m->op == CHANNEL_RESIZE)
+        vm_request_push(s, m, now);
+    else if (m->op == CHANNEL_DECLINED)
+        on_declined(s, m);
+    else if (m->op == CHANNEL_STATS)
+        s->stats = (struct vm_stats){
+            .available = m->available,
+            .total = m->total,
+            .some10 = m->some10,
+            .level = m->level,
+        };
+}
+
+static void on_silence(struct vm_state *s, uint64_t now)
+{
+    if (s->pings >= PINGS_MAX) {
+        vm_note(s, &(struct vm_note){ .type = VM_NOTE_SILENT, .usec = now - s->heard });
+        vm_guest_forget(s);
+        ask_who(s, now);
+        return;
+    }
+    s->pings++;
+    s->ping_at = now + PING_USEC;
+    vm_tell(s, &(struct channel_message){ .op = CHANNEL_PING, .id = ++s->last_id });
+}
+
+void vm_guest_timer(struct vm_state *s, uint64_t now)
+{
+    if (s->greeted && now >= s->ping_at)
+        on_silence(s, now);
+    if (s->who_wanted && now >= s->who_at)
+        ask_who(s, now);
+    shrink_to_max(s, now);
+}
+
+uint64_t vm_guest_deadline(const struct vm_state *s)
+{
+    uint64_t deadline = s->greeted ? s->ping_at : USEC_FOREVER;
+
+    if (s->who_wanted)
+        deadline = MIN_OF(deadline, s->who_at);
+    return above_max(s) ? MIN_OF(deadline, s->shrink_at) : deadline;
+}

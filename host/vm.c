@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+#include "vm.h"
+
+#include "bytes.h"
+#include "guest-link.h"
+#include "log.h"
+#include "qemu-process.h"
+#include "qmp.h"
+#include "service.h"
+#include "vm-log.h"
+
+/* The 20 ms queries want a precise timer, keepalives one that can be served together with others. */
+#define ACCURACY_USEC USEC_PER_MSEC
+#define ACCURACY_FAR_USEC USEC_PER_SEC
+#define FAR_USEC (10 * USEC_PER_SEC)
+
+struct vm {
+    struct vm_state state;
+    bool draining;
+    vm_budget_t budget;
+    void *userdata;
+
+    struct qmp *qmp;
+    struct guest_link *link;
+    sd_event_source *timer;
+    char *procfs;
+    int statm_fd;
+    struct vm_log log;
+    struct log_repeat log_rss;
+};
+
+static void act(struct vm *vm, const struct vm_action *a)
+{
+    struct grant_host host = { 0 };
+    struct vm_note note;
+
+    switch (a->type) {
+    case VM_ACTION_SEND:
+        guest_link_send(vm->link, &a->message);
+        return;
+    case VM_ACTION_SET:
+        (void)qmp_send(vm->qmp, QMP_SET_REQUESTED, vm->state.settings.device[a->device], a->bytes);
+        return;
+    case VM_ACTION_QUERY_DEVICES:
+        (void)qmp_send(vm->qmp, QMP_QUERY_DEVICES, NULL, 0);
+        return;
+    case VM_ACTION_QUERY_SUMMARY:
+        (void)qmp_send(vm->qmp, QMP_QUERY_SUMMARY, NULL, 0);
+        return;
+    case VM_ACTION_BUDGET:
+        vm->budget(&host, vm->state.queue_len > 0, vm->userdata);
+        vm_state_budget(&vm->state, &host, now_usec());
+        return;
+    case VM_ACTION_NOTE:
+        note = a->note;
+        vm_log_note(&vm->log, &vm->state.settings, &note, now_usec());
+        return;
+    case _VM_ACTION_MAX:
+    case _VM_ACTION_INVALID:
+        return;
+    }
+}
+
+static void arm_timer(struct vm *vm)
+{
+    uint64_t deadline = vm_state_deadline(&vm->state);
+
+    if (deadline == USEC_FOREVER) {
+        (void)sd_event_source_set_enabled(vm->timer, SD_EVENT_OFF);
+        return;
+    }
+    (void)sd_event_source_set_time_accuracy(
+            vm->timer, deadline > now_usec() + FAR_USEC ? ACCURACY_FAR_USEC : ACCURACY_USEC);
+    (void)sd_event_source_set_time(vm->timer, deadline);
+    (void)sd_event_source_set_enabled(vm->timer, SD_EVENT_ONESHOT);
+}
+
+/* Carries out what the state machine wants. An act that has an input as its consequence (a connection ends)
+ * only adds to the end of the list. */
+static void drain(struct vm *vm)
+{
+    if (vm->draining)
+        return;
+    vm->draining = true;
+    for (unsigned i = 0; i < vm->state.actions->len; i++) {
+        struct vm_action a = g_array_index(vm->state.actions, struct vm_action, i);
+
+        act(vm, &a);
+    }
+    g_array_set_size(vm->state.actions, 0);
+    vm->draining = false;
+    arm_timer(vm);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct vm *vm = userdata;
+
+    vm_state_timer(&vm->state, now_usec());
+    drain(vm);
+    return 0;
+}
+
+static void on_guest_up(struct guest_link *l, void *userdata)
+{
+    struct vm *vm = userdata;
+
+    vm_state_guest_up(&vm->state, now_usec());
+    drain(vm);
+}
+
+static void on_guest_down(struct guest_link *l, void *userdata)
+{
+    struct vm *vm = userdata;
+
+    vm_state_guest_down(&vm->state);
+    drain(vm);
+}
+
+static void on_guest_message(struct guest_link *l, const struct channel_message *m, void *userdata)
+{
+    struct vm *vm = userdata;
+
+    if (m->op == CHANNEL_STATS)
+        log_debug("%s: guest: available %s of %s, some10 %llu, level %s", vm_name(vm),
+                FORMAT_BYTES(m->available), FORMAT_BYTES(m->total), (unsigned long long)m->some10,
+                channel_level_to_string(m->level));
+    else if (m->op == CHANNEL_ERROR)
+        log_debug("%s: guest says error: %s", vm_name(vm), m->text);
+    vm_state_guest_message(&vm->state, m, now_usec());
+    drain(vm);
+}
+
+static void on_guest_noise(struct guest_link *l, void *userdata)
+{
+    struct vm *vm = userdata;
+
+    vm_state_guest_noise(&vm->state, now_usec());
+    drain(vm);
+}
+
+static const struct guest_link_ops guest_callbacks = {
+    .up = on_guest_up,
+    .down = on_guest_down,
+    .message = on_guest_message,
+    .noise = on_guest_noise,
+};
+
+static void on_qmp_up(struct qmp *q, pid_t peer, void *userdata)
+{
+    struct vm *vm = userdata;
+    int r;
+
+    if (vm->statm_fd >= 0)
+        close(TAKE_FD(vm->statm_fd));
+    r = qemu_process_open(vm->procfs, peer, &vm->statm_fd);
+    if (r < 0)
+        log_warning(
+                "%s: cannot read the memory of process %ld: %s; all of the VM's memory counts as promised",
+                vm_name(vm), (long)peer, strerror(-r));
+    vm_state_qmp_up(&vm->state, now_usec());
+    drain(vm);
+}
+
+static void on_qmp_down(struct qmp *q, void *userdata)
+{
+    struct vm *vm = userdata;
+
+    vm_state_qmp_down(&vm->state, now_usec());
+    drain(vm);
+}
+
+static void on_devices(struct vm *vm, const json_t *value)
+{
+    struct device_numbers devices[DEVICES_MAX];
+    const struct vm_settings *settings = &vm->state.settings;
+    uint64_t other;
+    unsigned bad = 0;
+    char what[128];
+    int r = value ? qmp_decode_devices(value, settings->device, settings->n_devices, devices, &other, &bad)
+                  : -EIO;
+
+    if (r == -ENODEV) {
+        (void)snprintf(what, sizeof(what), "it has no virtio-mem device %s", settings->device[bad]);
+        qmp_complain(vm->qmp, what);
+    } else if (r == -EBADMSG)
+        qmp_complain(vm->qmp, "numbers that no virtio-mem device can have");
+    if (r < 0)
+        vm_state_query_failed(&vm->state, now_usec());
+    else
+        vm_state_devices(&vm->state, devices, other, now_usec());
+}
+
+static void on_summary(struct vm *vm, const json_t *value)
+{
+    uint64_t base;
+    int r = value ? qmp_decode_summary(value, &base) : -EIO;
+
+    if (r == -EBADMSG)
+        qmp_complain(vm->qmp, "a memory summary without base-memory");
+    if (r < 0)
+        vm_state_query_failed(&vm->state, now_usec());
+    else
+        vm_state_summary(&vm->state, base, now_usec());
+}
+
+static void on_qmp_reply(struct qmp *q, enum qmp_command command, const json_t *value, void *userdata)
+{
+    struct vm *vm = userdata;
+
+    if (command == QMP_QUERY_DEVICES)
+        on_devices(vm, value);
+    else if (command == QMP_QUERY_SUMMARY)
+        on_summary(vm, value);
+    else if (command == QMP_SET_REQUESTED) {
+        if (value && !json_is_object(value))
+            qmp_complain(q, "an answer to qom-set that is none");
+        vm_state_set_done(&vm->state, json_is_object(value), now_usec());
+    }
+    drain(vm);
+}
+
+static void on_qmp_event(struct qmp *q, const char *name, void *userdata)
+{
+    struct vm *vm = userdata;
+
+    if (streq(name, "MEMORY_DEVICE_SIZE_CHANGE"))
+        vm_state_size_event(&vm->state, now_usec());
+    else if (streq(name, "RESET"))
+        vm_state_reset_event(&vm->state, now_usec());
+    drain(vm);
+}
+
+static const struct qmp_ops qmp_callbacks = {
+    .up = on_qmp_up,
+    .down = on_qmp_down,
+    .reply = on_qmp_reply,
+    .event = on_qmp_event,
+};
+
+int vm_new(sd_event *event, const struct vm_options *options, vm_budget_t budget, void *userdata,
+        struct vm **ret)
+{
+    struct vm *vm = g_new0(struct vm, 1);
+    const char *name;
+    int r;
+
+    vm_state_init(&vm->state, &options->settings, now_usec());
+    name = vm->state.settings.name;
+    vm->budget = budget;
+    vm->userdata = userdata;
+    vm->procfs = g_strdup(options->procfs);
+    vm->statm_fd = -EBADF;
+    r = sd_event_add_time(event, &vm->timer, CLOCK_MONOTONIC, 0, ACCURACY_USEC, on_timer, vm);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(vm->timer, SD_EVENT_OFF);
+    if (r >= 0)
+        r = qmp_new(event, name, options->qmp, options->qmp_timeout, &qmp_callbacks, vm, &vm->qmp);
+    if (r >= 0)
+        r = guest_link_new(event, name, options->channel, &guest_callbacks, vm, &vm->link);
+    if (r < 0) {
+        vm_free(vm);
+        return r;
+    }
+    *ret = vm;
+    return 0;
+}
+
+struct vm *vm_free(struct vm *vm)
+{
+    if (!vm)
+        return NULL;
+    qmp_free(vm->qmp);
+    guest_link_free(vm->link);
+    sd_event_source_disable_unref(vm->timer);
+    vm_state_clear(&vm->state);
+    closep(&vm->statm_fd);
+    g_free(vm->procfs);
+    g_free(vm);
+    return NULL;
+}
+
+void vm_configure(struct vm *vm, const struct vm_settings *settings)
+{
+    vm_state_configure(&vm->state, settings, now_usec());
+    drain(vm);
+}
+
+const char *vm_name(const struct vm *vm)
+{
+    return vm->state.settings.name;
+}
+
+uint64_t vm_promised(struct vm *vm)
+{
+    uint64_t rss = 0, whole;
+    int r = vm->statm_fd >= 0 ? qemu_process_rss(vm->statm_fd, &rss) : 0;
+
+    if (r == -ESRCH)
+        return 0;
+    if (r < 0)
+        log_repeated(&vm->log_rss, now_usec(), LOG_WARNING,
+                "%s: cannot read QEMU's memory: %s; none is counted", vm_name(vm), strerror(-r));
+    if (bytes_add(vm->state.boot_size, vm_state_committed(&vm->state), &whole) < 0)
+        whole = UINT64_MAX;
+    return sub_floor(whole, rss);
+}
+
+int vm_ask_shrink(struct vm *vm, uint64_t size, const char *reason)
+{
+    int r = vm_state_ask_shrink(&vm->state, size, reason);
+
+    drain(vm);
+    return r;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "vm-state.h"
+
+/* One VM: its two sockets and its timer around the state machine of vm-state.h. */
+struct vm;
+
+struct vm_options {
+    struct vm_settings settings;
+    const char *channel; /* path of the channel's socket */
+    const char *qmp;     /* path of the QMP socket */
+    const char *procfs;
+    uint64_t qmp_timeout; /* µs */
+};
+
+/* The host's numbers now; fresh: not ones of some time ago. */
+typedef void (*vm_budget_t)(struct grant_host *ret, bool fresh, void *userdata);
+
+int vm_new(sd_event *event, const struct vm_options *options, vm_budget_t budget, void *userdata,
+        struct vm **ret);
+struct vm *vm_free(struct vm *vm);
+void vm_configure(struct vm *vm, const struct vm_settings *settings);
+
+const char *vm_name(const struct vm *vm);
+/* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less QEMU's
+ * RSS. */
+uint64_t vm_promised(struct vm *vm);
+/* Asks the guest to give back down to size (bytes). -ENOTCONN: no guest has said hello. */
+int vm_ask_shrink(struct vm *vm, uint64_t size, const char *reason);
