@@ -14,7 +14,8 @@
 /* A grow this soon after a shrink is a flap. */
 #define FLAP_USEC (60 * USEC_PER_SEC)
 #define SETTLE_FACTOR_MAX 16u
-#define FLOOR_DECAY_USEC (600 * USEC_PER_SEC)
+/* The floor is gone after this many settle times. */
+#define FLOOR_DECAY_SETTLES 8u
 #define BACK_OFF_MIN_USEC (60 * USEC_PER_SEC)
 #define BACK_OFF_MAX_USEC (3600 * USEC_PER_SEC)
 
@@ -55,19 +56,21 @@ void decide_note_flap(struct decide_state *s, const struct decide_view *v, uint6
     s->last_shrink = 0; /* one shrink is one flap at most */
 }
 
-/* The size that a flap proved to be needed, fading to nothing in ten minutes. */
-static uint64_t floor_now(struct decide_state *s, uint64_t now, uint64_t settle_base)
+/* The size that a flap proved to be needed, fading to nothing, in whole memory blocks. */
+static uint64_t floor_now(struct decide_state *s, const struct decide_view *v)
 {
+    uint64_t now = v->now, decay = s->settle_usec * FLOOR_DECAY_SETTLES, floor;
     uint64_t age = sub_floor(now, s->floor_since);
 
     if (s->floor == 0)
         return 0;
-    if (age >= FLOOR_DECAY_USEC) {
+    if (age >= decay) {
         s->floor = 0;
-        s->settle_usec = settle_base;
+        s->settle_usec = v->config->settle_usec;
         return 0;
     }
-    return s->floor / FLOOR_DECAY_USEC * (FLOOR_DECAY_USEC - age);
+    floor = s->floor / decay * (decay - age);
+    return bytes_round_up(floor, v->sample->memory_block_size, &floor) < 0 ? s->floor : floor;
 }
 
 static bool calm(const struct decide_view *v)
@@ -151,7 +154,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
         d->why = DECIDE_PLUGGING;
         return true;
     }
-    lower = MAX_OF(v->lower, floor_now(s, v->now, v->config->settle_usec));
+    lower = MAX_OF(v->lower, floor_now(s, v));
     if (p->size == 0)
         return false;
     if (v->now < s->back_off_until) {

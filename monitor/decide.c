@@ -181,13 +181,23 @@ static void note_numbers(const struct decide_state *s, const struct decide_view 
     d->wait_usec = wait_of(s, v, d);
 }
 
+/* Just after the end of an unplug its last pages are still being accounted. */
+static enum trend_change change_of(const struct decide_state *s, const struct decide_sample *p, uint64_t now)
+{
+    if (s->shrinking || p->requested_size < p->size ||
+            (s->shrink_ended > 0 && now < s->shrink_ended + USEC_PER_SEC))
+        return TREND_UNPLUGGING;
+    return p->requested_size > p->size ? TREND_PLUGGING : TREND_STEADY;
+}
+
 void decide_step(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
         uint64_t now, struct decision *ret)
 {
     struct decision d = { .action = DECIDE_HOLD };
     struct decide_view v;
 
-    if (!p->have_meminfo || !trend_memory(&s->trend, now, p->meminfo.available, p->meminfo.total)) {
+    if (!p->have_meminfo ||
+            !trend_memory(&s->trend, now, p->meminfo.available, p->meminfo.total, change_of(s, p, now))) {
         d.why = DECIDE_UNKNOWN_INPUT;
         d.level = s->level;
         d.wait_usec = USEC_PER_SEC;

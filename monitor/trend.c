@@ -18,38 +18,32 @@ static uint64_t rate_decayed(uint64_t rate, uint64_t elapsed)
     return rate - rate / (2 * RATE_HALF_LIFE_USEC) * rest;
 }
 
-bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t total)
+static uint64_t rate_now(
+        const struct trend *t, uint64_t elapsed, uint64_t available, enum trend_change change)
 {
-    uint64_t elapsed, before, consumed, rate;
+    uint64_t consumed = change == TREND_UNPLUGGING ? 0 : sub_floor(t->last_available, available);
 
-    if (t->last_time == 0 || now < t->last_time) {
-        bool first = t->last_time == 0;
-        t->last_time = now;
-        t->last_available = available;
-        t->last_total = total;
-        t->rate = 0;
-        return first;
-    }
-    elapsed = now - t->last_time;
-    if (elapsed == 0)
-        return true;
-
-    /* Memory that was plugged in between was available for a moment; memory that was unplugged did not run
-     * away. */
-    before = t->last_available;
-    if (total >= t->last_total)
-        before += total - t->last_total;
-    else
-        before = sub_floor(before, t->last_total - total);
-    consumed = sub_floor(before, available);
-    rate = consumed > UINT64_MAX / USEC_PER_SEC ? UINT64_MAX / USEC_PER_SEC
+    return consumed > UINT64_MAX / USEC_PER_SEC ? UINT64_MAX / USEC_PER_SEC
                                                 : consumed * USEC_PER_SEC / elapsed;
+}
 
-    t->rate = MAX_OF(rate, rate_decayed(t->rate, elapsed));
+bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t total, enum trend_change change)
+{
+    uint64_t elapsed = sub_floor(now, t->last_time);
+    bool good = t->last_time == 0 || now >= t->last_time;
+
+    if (good && t->last_time > 0 && elapsed == 0)
+        return true;
+    if (total < t->last_total)
+        change = TREND_UNPLUGGING;
+    if (!good || t->last_time == 0)
+        t->rate = 0;
+    else
+        t->rate = MAX_OF(rate_now(t, elapsed, available, change), rate_decayed(t->rate, elapsed));
     t->last_time = now;
     t->last_available = available;
     t->last_total = total;
-    return true;
+    return good;
 }
 
 uint64_t trend_stall(struct trend *t, uint64_t total, bool own)
