@@ -10,9 +10,10 @@ from . import image
 from .paths import cache_dir, find_tool, say, tool_environment
 
 # -cx16: the TCG of QEMU 7.2 crashes 6.12 kernels at cmpxchg16b.
-TCG = ('-accel', 'tcg,thread=multi', '-cpu', 'Nehalem,-cx16')
+# tb-size (MiB): the translation cache would grow to a quarter of the host's memory and count as the guest's RSS.
+TCG = ('-accel', 'tcg,thread=multi,tb-size=128', '-cpu', 'Nehalem,-cx16')
 KVM = ('-accel', 'kvm', '-cpu', 'host')
-PROBE_TIMEOUT = 15
+PROBE_TIMEOUT = 10
 
 
 def _probe():

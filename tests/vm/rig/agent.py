@@ -14,6 +14,15 @@ PAYLOAD_MAX = 1000 * 1000
 Result = namedtuple('Result', 'status stdout stderr')
 
 
+def _disconnect(connection):
+    """Closing alone would leave the connection open while the reading thread holds it."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    connection.close()
+
+
 class GuestGone(RigError):
     """The guest was reset or went away while a command ran in it."""
 
@@ -82,8 +91,8 @@ class Command:
         elif kind == 'end':
             self.status = a
             self.remark = data.decode(errors='replace')
-            if a == 126 and self.pid is None:
-                self._out[2] += data
+            if self.pid is None:
+                self._out[2] += data  # it was never started: the remark says why
 
 
 class Agent:
@@ -147,7 +156,7 @@ class Agent:
             old = self._socket
             self._connect()
             self.changed.notify_all()
-        old.close()
+        _disconnect(old)
 
     def wait_ready(self, timeout):
         """Waits until the agent of the running guest has said that it is there; returns the boot id."""
@@ -195,8 +204,4 @@ class Agent:
         with self.changed:
             self._closed = True
             self.changed.notify_all()
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self._socket.close()
+        _disconnect(self._socket)

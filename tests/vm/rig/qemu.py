@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 # What nothing here needs costs boot time under TCG; mitigations alone are a fifth of it.
 MACHINE = 'q35,i8042=off,sata=off,smbus=off,vmport=off'
-CMDLINE = ('console=ttyS0 quiet panic=-1 fsck.mode=skip systemd.show_status=0 mitigations=off apparmor=0 audit=0 '
+CMDLINE = ('console=ttyS0 quiet panic=-1 fsck.mode=skip systemd.show_status=0 mitigations=off apparmor=0 selinux=0 audit=0 '
            'cryptomgr.notests 8250.nr_uarts=1')
 _UNITS = {'': 1, 'K': 1024, 'M': MIB, 'G': GIB}
 

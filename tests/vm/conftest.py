@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of the VM tests.
+
+boot_guest   a function that boots a guest (arguments as of rig.Guest) and ends it after the test
+guest        a booted guest with the installed build, on each kernel in turn; its arguments come from
+             @pytest.mark.guest(boot='2G', …)
+kernel       the kernel series that the test is run for
+installed    the tree that `meson install` made
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.vm.rig import Guest, RigError, build_dir, install_build
+
+KERNELS = ('6.1', '6.12')
+
+
+def pytest_addoption(parser):
+    parser.addoption('--kernel', action='append', choices=KERNELS, help='run for this guest kernel only')
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'guest(**arguments): how the guest fixture boots (rig.Guest)')
+
+
+def pytest_generate_tests(metafunc):
+    if 'kernel' in metafunc.fixturenames:
+        metafunc.parametrize('kernel', metafunc.config.getoption('kernel') or KERNELS, scope='session')
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A skipped test is a failed test; and the fixtures get to know how the test ended."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and not hasattr(report, 'wasxfail'):
+        report.outcome = 'failed'
+        report.longrepr = f'a test of the VM rig must not be skipped: {call.excinfo.value}'
+    if report.failed:
+        item.stash[FAILED] = True
+    if report.failed and item.stash.get(LOGS, None):
+        report.sections.append(('guest logs', '\n'.join(str(path) for path in item.stash[LOGS])))
+
+
+FAILED = pytest.StashKey()
+LOGS = pytest.StashKey()
+
+
+@pytest.fixture(scope='session')
+def installed():
+    with tempfile.TemporaryDirectory(prefix='vmtide-installed-') as folder:
+        install_build(folder)
+        yield Path(folder)
+
+
+def _log_folder(item, number):
+    name = re.sub(r'[^A-Za-z0-9_.-]+', '-', item.nodeid.rpartition('/')[2].replace('::', '.')).strip('-')
+    folder = build_dir() / 'vm-logs' / (name if number == 1 else f'{name}.{number}')
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+@pytest.fixture
+def boot_guest(request):
+    """Boots guests, waits for them, and keeps their logs when the test fails (or with VMTIDE_KEEP_LOGS=1)."""
+    guests = []
+    logs = request.node.stash[LOGS] = []
+
+    def boot(*args, wait=True, **kwargs):
+        folder = _log_folder(request.node, len(logs) + 1)
+        logs.append(folder)
+        guest = Guest(*args, logs=folder, **kwargs)
+        guests.append(guest)
+        guest.start()
+        if wait:
+            guest.wait_booted()
+        return guest
+
+    yield boot
+    keep = request.node.stash.get(FAILED, False) or os.environ.get('VMTIDE_KEEP_LOGS')
+    for guest in guests:
+        if keep and not guest.save_journal():
+            (guest.logs / 'journal.txt').write_text('the guest did not answer: see journal.log\n', encoding='ascii')
+        guest.close()
+        if not keep:
+            shutil.rmtree(guest.logs, ignore_errors=True)
+
+
+@pytest.fixture
+def guest(request, kernel, installed, boot_guest):
+    marker = request.node.get_closest_marker('guest')
+    return boot_guest(kernel, **{'destdir': installed, **(marker.kwargs if marker else {})})
