@@ -20,7 +20,10 @@ BUS_CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>system</type><listen>unix:path={folder}/bus</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/>
-<allow send_type="signal"/><allow receive_type="method_call"/></policy></busconfig>
+<allow send_type="signal"/><allow send_requested_reply="true" send_type="method_return"/>
+<allow send_requested_reply="true" send_type="error"/><allow receive_type="method_call"/>
+<allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
+<allow send_destination="org.freedesktop.DBus"/></policy></busconfig>
 '''
 MEMINFO = '''MemTotal: {total} kB
 MemFree: {free} kB
@@ -83,7 +86,7 @@ class Machine:
         new = self.folder / 'proc/meminfo.new'
         new.write_text(MEMINFO.format(total=total // 1024, free=available // 1024), encoding='ascii')
         # Written in place: the monitor keeps its file open.
-        (self.folder / 'proc/meminfo').write_text(new.read_text(encoding='ascii').ljust(400), encoding='ascii')
+        (self.folder / 'proc/meminfo').write_text(new.read_text(encoding='ascii'), encoding='ascii')
 
     def start(self, name, *argv):
         log = open(self.folder / f'{name}.log', 'ab')

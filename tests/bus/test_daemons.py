@@ -44,15 +44,13 @@ def test_bad_arguments(running):
 
 
 def test_only_root_and_the_monitors_user(running):
-    other = NOBODY - 1
     # The bus knows uid 1; the monitor's user is nobody here.
     for uid, allowed in ((1, False), (NOBODY, True), (0, True)):
         result = running.call('Plug', 'ts', 2 * MIB, 'test', uid=uid)
         assert (result.returncode == 0) == allowed, (uid, result.stderr)
         if not allowed:
-            assert 'may not Plug' in result.stderr
+            assert 'denied' in result.stderr
     assert running.get('Size', 'Version') is not None
-    assert other != NOBODY
 
 
 def test_every_argument_has_a_name(running):
