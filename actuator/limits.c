@@ -49,8 +49,9 @@ static int plug_target(
             target > max)
         return refuse(ret_error, ret_text, ERROR_LIMIT_EXCEEDED,
                 "%" PRIu64 " bytes on top of %s are more than the max size of %s (actuator's %s, host's %s); "
-                           "%s are left",
-                bytes, FORMAT_BYTES(base), FORMAT_BYTES(max), FORMAT_BYTES(l->max_size),
+                "%s are left",
+                bytes, FORMAT_BYTES(base), FORMAT_BYTES(max),
+                l->max_size == UINT64_MAX ? "none" : FORMAT_BYTES(l->max_size),
                 FORMAT_BYTES(l->host_max_size), FORMAT_BYTES(sub_floor(max, base)));
     *ret_target = target;
     return 0;
@@ -74,8 +75,8 @@ static int unplug_target(
     return 0;
 }
 
-int limits_target(const struct limits *l, enum limits_verb verb, uint64_t bytes, uint64_t *ret_target,
-        const char **ret_error, char ret_text[static LIMITS_TEXT_MAX])
+int limits_check(const struct limits *l, enum limits_verb verb, uint64_t bytes, const char **ret_error,
+        char ret_text[static LIMITS_TEXT_MAX])
 {
     if (bytes == 0)
         return refuse(ret_error, ret_text, ERROR_INVALID_SIZE, "0 bytes is no size to %s",
@@ -86,6 +87,16 @@ int limits_target(const struct limits *l, enum limits_verb verb, uint64_t bytes,
     if (!l->host || l->block_size == 0)
         return refuse(ret_error, ret_text, ERROR_HOST_UNAVAILABLE,
                 "no host answers on the channel; is vmtide-host running and the port org.vmtide.0 there?");
+    return 0;
+}
+
+int limits_target(const struct limits *l, enum limits_verb verb, uint64_t bytes, uint64_t *ret_target,
+        const char **ret_error, char ret_text[static LIMITS_TEXT_MAX])
+{
+    int r = limits_check(l, verb, bytes, ret_error, ret_text);
+
+    if (r < 0)
+        return r;
     return verb == LIMITS_PLUG ? plug_target(l, bytes, ret_target, ret_error, ret_text)
                                : unplug_target(l, bytes, ret_target, ret_error, ret_text);
 }

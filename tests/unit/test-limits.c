@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "actuator-limits.h"
+#include "hotplug.h"
+#include "names.h"
+
+static const struct limits usual = {
+    .device = true,
+    .host = true,
+    .size = GIB(1),
+    .requested_size = GIB(1),
+    .min_size = 0,
+    .max_size = UINT64_MAX,
+    .host_min_size = MIB(256),
+    .host_max_size = GIB(8),
+    .block_size = MIB(2),
+};
+
+static void test_table(void **state)
+{
+    static const struct {
+        enum limits_verb verb;
+        uint64_t bytes;
+        const char *error;
+        uint64_t target;
+    } rows[] = {
+        { LIMITS_PLUG, 0, ERROR_INVALID_SIZE, 0 },
+        { LIMITS_PLUG, 1, NULL, GIB(1) + MIB(2) },
+        { LIMITS_PLUG, GIB(7), NULL, GIB(8) },
+        { LIMITS_PLUG, GIB(7) + 1, ERROR_LIMIT_EXCEEDED, 0 },
+        { LIMITS_PLUG, UINT64_MAX, ERROR_LIMIT_EXCEEDED, 0 },
+        { LIMITS_UNPLUG, 0, ERROR_INVALID_SIZE, 0 },
+        { LIMITS_UNPLUG, 1, ERROR_INVALID_SIZE, 0 },
+        { LIMITS_UNPLUG, MIB(3), NULL, GIB(1) - MIB(2) },
+        { LIMITS_UNPLUG, MIB(768), NULL, MIB(256) },
+        { LIMITS_UNPLUG, MIB(770), ERROR_BELOW_MINIMUM, 0 },
+        { LIMITS_UNPLUG, UINT64_MAX, ERROR_BELOW_MINIMUM, 0 },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        uint64_t target = 0;
+        const char *error = NULL;
+        char text[LIMITS_TEXT_MAX] = "";
+        int r = limits_target(&usual, rows[i].verb, rows[i].bytes, &target, &error, text);
+
+        assert_int_equal(r, rows[i].error ? -EINVAL : 0);
+        assert_int_equal(target, rows[i].target);
+        if (rows[i].error) {
+            assert_string_equal(error, rows[i].error);
+            assert_true(strlen(text) > 0);
+        }
+    }
+}
+
+static void test_what_is_missing(void **state)
+{
+    struct limits l = usual;
+    uint64_t target;
+    const char *error;
+    char text[LIMITS_TEXT_MAX];
+
+    l.host = false;
+    assert_int_equal(limits_target(&l, LIMITS_PLUG, 1, &target, &error, text), -EINVAL);
+    assert_string_equal(error, ERROR_HOST_UNAVAILABLE);
+    l.device = false;
+    assert_int_equal(limits_target(&l, LIMITS_PLUG, 1, &target, &error, text), -EINVAL);
+    assert_string_equal(error, ERROR_NO_DEVICE);
+}
+
+/* Growth cancels a shrink: it counts from what is there, not from what was asked for. */
+static void test_growth_during_a_shrink(void **state)
+{
+    struct limits l = usual;
+    uint64_t target;
+    const char *error;
+    char text[LIMITS_TEXT_MAX];
+
+    l.size = GIB(4);
+    assert_int_equal(limits_target(&l, LIMITS_PLUG, MIB(2), &target, &error, text), 0);
+    assert_int_equal(target, GIB(4) + MIB(2));
+}
+
+static void test_property(void **state)
+{
+    uint64_t x = 4242;
+
+    for (unsigned i = 0; i < 100000; i++) {
+        struct limits l = usual;
+        uint64_t numbers[6], target;
+        const char *error;
+        char text[LIMITS_TEXT_MAX];
+
+        for (size_t n = 0; n < ELEMENTSOF(numbers); n++) {
+            x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+            numbers[n] = x >> (x % 40);
+        }
+        l.size = bytes_round_down(numbers[0], MIB(2));
+        l.requested_size = bytes_round_down(numbers[1], MIB(2));
+        l.min_size = numbers[2];
+        l.max_size = numbers[3];
+        l.host_max_size = numbers[4];
+        if (limits_target(&l, i % 2, numbers[5], &target, &error, text) < 0)
+            continue;
+        assert_int_equal(target % l.block_size, 0);
+        if (i % 2 == LIMITS_PLUG)
+            assert_true(target <= l.max_size && target <= l.host_max_size && target >= l.size);
+        else
+            assert_true(target < l.requested_size && target >= limits_effective_min(&l));
+    }
+}
+
+static void test_onlining_choice(void **state)
+{
+    assert_int_equal(hotplug_choose(HOTPLUG_AUTO, GIB(1), GIB(3)), HOTPLUG_MOVABLE);
+    assert_int_equal(hotplug_choose(HOTPLUG_AUTO, GIB(1), GIB(4)), HOTPLUG_AUTO_MOVABLE);
+    assert_int_equal(hotplug_choose(HOTPLUG_AUTO, GIB(1), UINT64_MAX), HOTPLUG_AUTO_MOVABLE);
+    assert_int_equal(hotplug_choose(HOTPLUG_MOVABLE, GIB(1), GIB(64)), HOTPLUG_MOVABLE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_what_is_missing),
+        cmocka_unit_test(test_growth_during_a_shrink),
+        cmocka_unit_test(test_property),
+        cmocka_unit_test(test_onlining_choice),
+    };
+
+    return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
+}
