@@ -56,6 +56,7 @@ static void test_every_key_is_required(void **state)
         size_t len;
 
         assert_int_equal(channel_encode(&m, line, sizeof(line), &len), 0);
+        line[len - 1] = '\0';
         for (char *key = strstr(line, ",\""); key; key = strstr(key + 1, ",\"")) {
             char saved = key[2];
             int r;
