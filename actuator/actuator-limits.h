@@ -29,7 +29,8 @@ struct limits {
 uint64_t limits_effective_min(const struct limits *l);
 uint64_t limits_effective_max(const struct limits *l);
 
-/* The part of limits_target() that needs no wait for requests before this one: 0 bytes, no device, no host. */
+/* The part of limits_target() that needs no wait for requests before this one: 0 bytes, no device, no host.
+ */
 int limits_check(const struct limits *l, enum limits_verb verb, uint64_t bytes, const char **ret_error,
         char ret_text[static LIMITS_TEXT_MAX]);
 

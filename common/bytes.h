@@ -15,12 +15,13 @@
  * number of bytes after truncation and fit uint64_t. -EINVAL: not a size; -ERANGE: does not fit. */
 int bytes_parse(const char *text, uint64_t *ret);
 
-/* Writes the shortest exact form where there is one with at most two decimals ("512M", "1.5G"), else rounds to one
- * decimal ("1.4G"). Always fits BYTES_FORMAT_MAX. Returns buf, for use in a log line. */
+/* Writes the shortest exact form where there is one with at most two decimals ("512M", "1.5G"), else rounds
+ * to one decimal ("1.4G"). Always fits BYTES_FORMAT_MAX. Returns buf, for use in a log line. */
 const char *bytes_format(char buf[static BYTES_FORMAT_MAX], uint64_t bytes);
 #define FORMAT_BYTES(v) bytes_format((char[BYTES_FORMAT_MAX]){ 0 }, (v))
 
-/* All: 0 and *ret set, or -EOVERFLOW / -EINVAL (block 0) and *ret untouched. A block need not be a power of two. */
+/* All: 0 and *ret set, or -EOVERFLOW / -EINVAL (block 0) and *ret untouched. A block need not be a power of
+ * two. */
 int bytes_add(uint64_t a, uint64_t b, uint64_t *ret);
 int bytes_mul(uint64_t a, uint64_t b, uint64_t *ret);
 int bytes_round_up(uint64_t bytes, uint64_t block, uint64_t *ret);

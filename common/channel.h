@@ -55,7 +55,8 @@ enum channel_level {
     _CHANNEL_LEVEL_INVALID = -EINVAL,
 };
 
-/* One message; only the fields of its op are meaningful. Sizes are bytes and at most INT64_MAX (JSON integers). */
+/* One message; only the fields of its op are meaningful. Sizes are bytes and at most INT64_MAX (JSON
+ * integers). */
 struct channel_message {
     enum channel_op op;
     uint64_t id;
@@ -86,11 +87,11 @@ enum channel_code channel_code_from_string(const char *s);
 const char *channel_level_to_string(enum channel_level level);
 enum channel_level channel_level_from_string(const char *s);
 
-/* Writes the message and its newline. -EINVAL: not a valid message (a size above INT64_MAX, a text that is not UTF-8
- * or not terminated); -ENOBUFS: does not fit size or CHANNEL_LINE_MAX. */
+/* Writes the message and its newline. -EINVAL: not a valid message (a size above INT64_MAX, a text that is
+ * not UTF-8 or not terminated); -ENOBUFS: does not fit size or CHANNEL_LINE_MAX. */
 int channel_encode(const struct channel_message *m, char *buf, size_t size, size_t *ret_len);
 
-/* Reads one line without its newline. Strings longer than their field, negative or non-integer numbers, a missing
- * key, a value out of range, duplicate keys and NULs are -EBADMSG; an op that is not known -EOPNOTSUPP (answer
- * `error`). Unknown keys are ignored. *ret is untouched on failure. */
+/* Reads one line without its newline. Strings longer than their field, negative or non-integer numbers, a
+ * missing key, a value out of range, duplicate keys and NULs are -EBADMSG; an op that is not known
+ * -EOPNOTSUPP (answer `error`). Unknown keys are ignored. *ret is untouched on failure. */
 int channel_decode(const char *line, size_t len, struct channel_message *ret);

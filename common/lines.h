@@ -18,6 +18,7 @@ void lines_init(struct lines *l, char *buf, size_t capacity);
 void lines_reset(struct lines *l, bool resync);
 
 /* Takes from *data until a line is complete or nothing is left; *data and *n move on. Returns 1 with a line
- * (NUL-terminated, without newline, valid until the next call; it may hold NULs of the peer: use *ret_len), 0 when
- * all was taken and no line is complete, -EMSGSIZE when a line that was too long has been dropped (once a line). */
+ * (NUL-terminated, without newline, valid until the next call; it may hold NULs of the peer: use *ret_len), 0
+ * when all was taken and no line is complete, -EMSGSIZE when a line that was too long has been dropped (once
+ * a line). */
 int lines_next(struct lines *l, const char **data, size_t *n, const char **ret_line, size_t *ret_len);

@@ -4,7 +4,8 @@
 #include <syslog.h>
 #include "macro.h"
 
-/* Lines go to stderr; with the journal's or systemd's "<N>" prefix when stderr is the journal (JOURNAL_STREAM). */
+/* Lines go to stderr; with the journal's or systemd's "<N>" prefix when stderr is the journal
+ * (JOURNAL_STREAM). */
 void log_open(const char *ident);
 void log_set_max_level(int level); /* LOG_ERR … LOG_DEBUG; default LOG_INFO */
 int log_max_level(void);
@@ -19,8 +20,8 @@ void log_line(int level, const char *format, ...) _printf_(2, 3);
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
-/* A fault that may come a thousand times is said once and counted: the first time, then with its count when 60 s have
- * gone by since it was last said. One struct for each kind of fault; zero-initialise. now in µs. */
+/* A fault that may come a thousand times is said once and counted: the first time, then with its count when
+ * 60 s have gone by since it was last said. One struct for each kind of fault; zero-initialise. now in µs. */
 struct log_repeat {
     uint64_t last;
     uint64_t suppressed;

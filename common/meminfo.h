@@ -18,8 +18,8 @@ struct meminfo {
     uint64_t sreclaimable;
 };
 
-/* Every field above is required exactly once, unknown ones are ignored. -EBADMSG: a field missing, double or not a
- * number in kB; -ERANGE: impossible (total 0, free > total, swap_free > swap_total, overflow). MemAvailable may
- * exceed MemTotal - MemFree but not MemTotal. *ret is untouched on failure. */
+/* Every field above is required exactly once, unknown ones are ignored. -EBADMSG: a field missing, double or
+ * not a number in kB; -ERANGE: impossible (total 0, free > total, swap_free > swap_total, overflow).
+ * MemAvailable may exceed MemTotal - MemFree but not MemTotal. *ret is untouched on failure. */
 int meminfo_parse(const char *text, struct meminfo *ret);
 int meminfo_read(const char *path, struct meminfo *ret);

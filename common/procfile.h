@@ -6,8 +6,8 @@
 /* Largest file the readers take: /proc/zoneinfo of a many-node machine is the biggest; more is -EFBIG. */
 #define PROCFILE_MAX (256 * 1024)
 
-/* Reads a whole small file from the start of an open fd (pread, so the fd can be kept open and read again: opening
- * needs memory just when there is none). NUL-terminates. -EFBIG when it does not fit in size - 1. */
+/* Reads a whole small file from the start of an open fd (pread, so the fd can be kept open and read again:
+ * opening needs memory just when there is none). NUL-terminates. -EFBIG when it does not fit in size - 1. */
 int procfile_read_fd(int fd, char *buf, size_t size, size_t *ret_len);
 int procfile_read(const char *path, char *buf, size_t size, size_t *ret_len);
 

@@ -17,7 +17,8 @@ bool bucket_take(struct bucket *b, uint64_t now);
 /* µs until bucket_take() could succeed; 0: now. */
 uint64_t bucket_wait(const struct bucket *b, uint64_t now);
 
-/* Counts faults in a window: fault_window_add() is true when this one is more than max since the window began. */
+/* Counts faults in a window: fault_window_add() is true when this one is more than max since the window
+ * began. */
 struct fault_window {
     uint64_t begin;
     uint32_t count;

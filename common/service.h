@@ -6,8 +6,8 @@
 
 /* What the three daemons have in common around their loop. */
 
-/* A loop with SIGTERM and SIGINT ending it, the systemd watchdog served and (when reload is not NULL) SIGHUP calling it.
- * Signals are blocked for the whole process: call before threads are made. */
+/* A loop with SIGTERM and SIGINT ending it, the systemd watchdog served and (when reload is not NULL) SIGHUP
+ * calling it. Signals are blocked for the whole process: call before threads are made. */
 typedef void (*service_reload_t)(void *userdata);
 int service_event_new(service_reload_t reload, void *userdata, sd_event **ret);
 

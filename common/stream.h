@@ -8,18 +8,18 @@
 struct stream;
 
 struct stream_ops {
-    /* len bytes, NUL-terminated, without newline. The stream may be freed from inside (the rest of the input is
-     * then dropped). */
+    /* len bytes, NUL-terminated, without newline. The stream may be freed from inside (the rest of the input
+     * is then dropped). */
     void (*line)(struct stream *s, const char *line, size_t len, void *userdata);
     /* A line too long was dropped. Optional. */
     void (*oversize)(struct stream *s, void *userdata);
-    /* End of file, hang-up or error (negative errno; 0 = orderly end). Called once; no more reads after it; the
-     * owner frees the stream, also from inside. */
+    /* End of file, hang-up or error (negative errno; 0 = orderly end). Called once; no more reads after it;
+     * the owner frees the stream, also from inside. */
     void (*closed)(struct stream *s, int error, void *userdata);
 };
 
-/* Takes fd over (also on failure). line_max: longest line with newline. out_max: most bytes waiting to be written. At
- * most 64 KiB are read at a time, so that one peer cannot hold the loop. */
+/* Takes fd over (also on failure). line_max: longest line with newline. out_max: most bytes waiting to be
+ * written. At most 64 KiB are read at a time, so that one peer cannot hold the loop. */
 int stream_new(sd_event *event, int fd, size_t line_max, size_t out_max, const struct stream_ops *ops,
         void *userdata, struct stream **ret);
 struct stream *stream_free(struct stream *s);
@@ -28,8 +28,8 @@ static inline void stream_freep(struct stream **s)
     stream_free(*s);
 }
 
-/* Queues and tries to write at once. -ENOBUFS: the peer does not read and the queue is full (nothing of it was
- * queued: cut the peer off). -ENOTCONN after closed(). */
+/* Queues and tries to write at once. -ENOBUFS: the peer does not read and the queue is full (nothing of it
+ * was queued: cut the peer off). -ENOTCONN after closed(). */
 int stream_send(struct stream *s, const char *data, size_t n);
 
 /* The next line is taken as half a line and dropped up to its newline. */

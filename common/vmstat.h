@@ -15,7 +15,7 @@ struct vmstat {
     uint64_t oom_kill;
 };
 
-/* Each field exactly once; pswpin and pswpout may be missing together (kernel without swap) and read as 0 then.
- * -EBADMSG, -ERANGE as meminfo_parse(). */
+/* Each field exactly once; pswpin and pswpout may be missing together (kernel without swap) and read as 0
+ * then. -EBADMSG, -ERANGE as meminfo_parse(). */
 int vmstat_parse(const char *text, struct vmstat *ret);
 int vmstat_read(const char *path, struct vmstat *ret);

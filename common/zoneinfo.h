@@ -3,8 +3,8 @@
 
 #include "macro.h"
 
-/* /proc/zoneinfo, in bytes, summed over nodes. Kernel zones are DMA, DMA32 and Normal: what memmap, page tables and
- * every other GFP_KERNEL allocation must come from. ZONE_DEVICE is ignored. */
+/* /proc/zoneinfo, in bytes, summed over nodes. Kernel zones are DMA, DMA32 and Normal: what memmap, page
+ * tables and every other GFP_KERNEL allocation must come from. ZONE_DEVICE is ignored. */
 struct zoneinfo {
     uint64_t kernel_free;
     uint64_t kernel_low; /* sum of the low watermarks: below it kswapd runs */
@@ -15,7 +15,7 @@ struct zoneinfo {
     uint64_t movable_managed;
 };
 
-/* page_size in bytes. "pages free", "min", "low", "managed" are required exactly once for each populated zone, at
- * least one kernel zone must be populated. Errors as meminfo_parse(). */
+/* page_size in bytes. "pages free", "min", "low", "managed" are required exactly once for each populated
+ * zone, at least one kernel zone must be populated. Errors as meminfo_parse(). */
 int zoneinfo_parse(const char *text, uint64_t page_size, struct zoneinfo *ret);
 int zoneinfo_read(const char *path, struct zoneinfo *ret);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "channel.h"
+#include "ratelimit.h"
+
+/* What the guest's end of the channel does next, pure: no clock, no fd. */
+
+/* A port without a client on the host hangs up for ever: leave epoll and look again. */
+#define LINK_REOPEN_USEC USEC_PER_SEC
+/* A hello without a welcome is said again. */
+#define LINK_HELLO_USEC (2 * USEC_PER_SEC)
+/* After this much silence the host is asked whether it is there, and this long is waited for its answer. */
+#define LINK_KEEPALIVE_USEC (30 * USEC_PER_SEC)
+#define LINK_PONG_USEC (5 * USEC_PER_SEC)
+
+enum link_phase {
+    LINK_CLOSED,
+    LINK_GREETING, /* open, hello was said */
+    LINK_UP,       /* welcomed */
+    LINK_DEAF,     /* too many bad lines: not listening for a time */
+    _LINK_PHASE_MAX,
+    _LINK_PHASE_INVALID = -EINVAL,
+};
+
+/* What is to be done. */
+enum link_act {
+    LINK_NOTHING,
+    LINK_OPEN,
+    LINK_SAY_HELLO,
+    LINK_LISTEN, /* again, and say hello */
+    LINK_SAY_PING,
+    LINK_SAY_PONG,
+    LINK_HANG_UP,
+    LINK_WELCOMED,
+    LINK_PASS_ON,   /* the message is the actuator's */
+    LINK_COMPLAINT, /* the host did not understand us */
+    LINK_BAD,       /* count the line with link_state_bad() */
+    _LINK_ACT_MAX,
+    _LINK_ACT_INVALID = -EINVAL,
+};
+
+struct link_state {
+    enum link_phase phase;
+    uint64_t deadline; /* of link_state_timer(), µs */
+    uint64_t heard;
+    uint64_t ping_id;
+    bool pinged;
+    bool broken;
+    struct fault_window bad;
+};
+
+/* The port was opened (say hello), or closed, or could not be opened. */
+void link_state_opened(struct link_state *s, uint64_t now);
+void link_state_closed(struct link_state *s, uint64_t now);
+/* A message came in. A `who` in the middle means that the host began anew and knows no request any more: back
+ * to GREETING. */
+enum link_act link_state_message(struct link_state *s, const struct channel_message *m, uint64_t now);
+/* A bad line came in; true: it is one too many, stop listening. */
+bool link_state_bad(struct link_state *s, uint64_t now);
+/* The host does not read what is written to it: the timer hangs up, at once. */
+void link_state_broken(struct link_state *s, uint64_t now);
+/* The deadline may have come. */
+enum link_act link_state_timer(struct link_state *s, uint64_t now);
