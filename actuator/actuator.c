@@ -3,19 +3,21 @@
 
 #include <inttypes.h>
 
+#include "hello.h"
 #include "host-link.h"
 #include "log.h"
 #include "names.h"
-#include "procfile.h"
+#include "onlining.h"
+#include "progress.h"
 #include "ratelimit.h"
 #include "service.h"
 
-/* SizeChanged is said ten times a second at most, the last one always. */
-#define SIGNAL_USEC (100 * USEC_PER_MSEC)
-/* The host asks again after 5 s without progress; after twice that it is stuck. */
-#define STUCK_USEC (10 * USEC_PER_SEC)
+/* The monitor reports on a level change, else every 10 s. */
 #define REPORT_RATE 5u
 #define REPORT_BURST 20u
+/* A refusal is always answered; it is also signalled to everybody, but not more often than this. */
+#define REFUSED_RATE 10u
+#define REFUSED_BURST 20u
 
 struct request {
     enum limits_verb verb;
@@ -29,13 +31,14 @@ struct request {
 struct actuator {
     sd_event *event;
     sd_event_source *timeout;
-    sd_event_source *signal_timer;
+    sd_event_source *progress_timer;
     struct host_link *link;
     struct actuator_config config; /* a copy of the numbers; its strings are not ours */
     char *sysfs;
-    char *procfs;
     struct actuator_view view;
     struct limits limits;
+    struct progress progress;
+    struct onlining onlining;
 
     struct request queue[ACTUATOR_QUEUE_MAX]; /* the first one is with the host when sent */
     unsigned queued;
@@ -43,14 +46,12 @@ struct actuator {
     uint64_t sent_id;
     struct bucket bucket;
     struct bucket report_bucket;
+    struct bucket refused_bucket;
 
-    uint64_t shrink_id; /* what the host asked for last; 0: nothing */
-    uint64_t signalled_size;
-    uint64_t signalled_at;
-    uint64_t progress_at;
-    char reason[ACTUATOR_REASON_MAX + 1]; /* of the last grant */
+    uint64_t shrink_id;                   /* what the host asked for last; 0: nothing */
+    char reason[ACTUATOR_REASON_MAX + 1]; /* of what the size is changing for */
 
-    struct log_repeat onlining_fault;
+    struct log_repeat flood_fault;
     const struct actuator_ops *ops;
     void *ops_userdata;
 };
@@ -62,116 +63,72 @@ const struct actuator_view *actuator_view(const struct actuator *a)
     return &a->view;
 }
 
-static const char *state_of(const struct actuator *a, uint64_t now)
+static void set_timer(sd_event_source *timer, uint64_t at)
 {
-    const struct limits *l = &a->limits;
-    bool stuck = now > a->progress_at + STUCK_USEC;
-
-    if (!l->device)
-        return "no-device";
-    if (!l->host)
-        return "disconnected";
-    if (l->requested_size > l->size)
-        return stuck ? "stuck" : "plugging";
-    if (l->requested_size < l->size)
-        return stuck ? "stuck" : "unplugging";
-    return "idle";
+    if (at != USEC_FOREVER)
+        (void)sd_event_source_set_time(timer, at);
+    (void)sd_event_source_set_enabled(timer, at == USEC_FOREVER ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
 }
 
 static void publish(struct actuator *a)
 {
     struct actuator_view *v = &a->view;
     const struct limits *l = &a->limits;
+    bool met = l->block_size > 0; /* a host has said its numbers, and they are the last ones known */
 
     v->size = l->size;
     v->requested_size = l->requested_size;
-    v->min_size = l->host ? limits_effective_min(l) : l->min_size;
-    v->max_size = l->host ? limits_effective_max(l) : l->max_size;
+    v->min_size = met ? limits_effective_min(l) : l->min_size;
+    v->max_size = met ? limits_effective_max(l) : l->max_size;
     v->host_min_size = l->host_min_size;
-    v->host_max_size = l->host_max_size;
+    v->host_max_size = met ? l->host_max_size : 0;
     v->block_size = l->block_size;
     v->host_connected = l->host;
-    (void)snprintf(v->state, sizeof(v->state), "%s", state_of(a, now_usec()));
+    (void)snprintf(v->state, sizeof(v->state), "%s",
+            progress_state_to_string(progress_state(&a->progress, l, now_usec())));
     if (a->ops)
         a->ops->changed(v, a->ops_userdata);
 }
 
-static void signal_size(struct actuator *a, uint64_t now)
+/* Says what is due, and comes back when more will be. */
+static void follow(struct actuator *a)
 {
-    uint64_t old = a->signalled_size;
+    uint64_t now = now_usec(), old;
 
-    if (old == a->limits.size)
-        return;
-    a->signalled_size = a->limits.size;
-    a->signalled_at = now;
-    if (a->ops)
+    if (progress_signal(&a->progress, &a->limits, now, &old) && a->ops)
         a->ops->size_changed(old, a->limits.size, a->reason, a->ops_userdata);
-}
-
-static int on_signal_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    struct actuator *a = userdata;
-
-    signal_size(a, now_usec());
     publish(a);
+    set_timer(a->progress_timer, progress_deadline(&a->progress, &a->limits, now));
+}
+
+static int on_progress_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    follow(userdata);
     return 0;
-}
-
-static void timer_in(sd_event_source *timer, uint64_t usec)
-{
-    (void)sd_event_source_set_time_relative(timer, usec);
-    (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
-}
-
-/* A change that stops coming has to show as stuck, so it is looked at again. */
-static void watch_change(struct actuator *a)
-{
-    if (a->limits.host && a->limits.size != a->limits.requested_size)
-        timer_in(a->signal_timer, STUCK_USEC + SIGNAL_USEC);
 }
 
 static void take_sizes(struct actuator *a, uint64_t size, uint64_t requested_size)
 {
-    uint64_t now = now_usec();
-
-    if (size != a->limits.size || requested_size != a->limits.requested_size)
-        a->progress_at = now;
-    a->limits.size = size;
-    a->limits.requested_size = requested_size;
-    if (size == a->signalled_size)
-        watch_change(a);
-    else if (now >= a->signalled_at + SIGNAL_USEC || now < a->signalled_at) {
-        signal_size(a, now);
-        watch_change(a);
-    } else
-        timer_in(a->signal_timer, a->signalled_at + SIGNAL_USEC - now);
-    publish(a);
+    progress_take(&a->progress, &a->limits, size, requested_size, now_usec());
+    follow(a);
 }
 
-/* Sets the policy and brings waiting blocks online; before the host's max size is known the safe one for any
- * size. */
-static void keep_onlining(struct actuator *a)
+static void keep_onlining(struct actuator *a, bool look_again)
 {
-    uint64_t max = MIN_OF(a->limits.max_size, a->limits.host ? a->limits.host_max_size : UINT64_MAX);
-    enum hotplug_onlining policy = hotplug_choose(a->config.onlining, a->view.boot_size, max);
-    unsigned failed = 0;
-    int r = hotplug_set_policy(a->sysfs, policy), online;
+    uint64_t host = a->limits.block_size > 0 ? a->limits.host_max_size : UINT64_MAX;
 
-    if (r < 0) {
-        log_repeated(&a->onlining_fault, now_usec(), LOG_ERR,
-                "onlining policy %s cannot be set: %s; plugged memory may stay offline",
-                hotplug_onlining_to_string(policy), strerror(-r));
+    onlining_keep(&a->onlining, MIN_OF(a->limits.max_size, host), look_again);
+}
+
+/* The driver may be loaded after us. */
+static void look_for_device(struct actuator *a)
+{
+    if (a->limits.device || hotplug_count_devices(a->sysfs) <= 0)
         return;
-    }
-    if (r > 0)
-        log_info("onlining policy set to %s (boot memory %s, max size %s)",
-                hotplug_onlining_to_string(policy), FORMAT_BYTES(a->view.boot_size),
-                max == UINT64_MAX ? "not known yet" : FORMAT_BYTES(max));
-    online = hotplug_online_waiting(a->sysfs, policy, &failed);
-    if (online > 0 || failed > 0)
-        log_line(failed > 0 ? LOG_WARNING : LOG_INFO,
-                "%d memory blocks waited offline and were brought online, %u would not", MAX_OF(online, 0),
-                failed);
+    a->limits.device = true;
+    log_info("virtio-mem is there");
+    keep_onlining(a, true);
+    publish(a);
 }
 
 static void queue_drop_first(struct actuator *a)
@@ -181,13 +138,20 @@ static void queue_drop_first(struct actuator *a)
     memmove(&a->queue[0], &a->queue[1], a->queued * sizeof(a->queue[0]));
 }
 
+/* The caller is answered first, it may be in a hurry. */
 static void refuse(struct actuator *a, const struct request *r, const char *error, const char *text)
 {
-    log_info("%s %s (%s) refused: %s: %s", limits_verb_to_string(r->verb), FORMAT_BYTES(r->bytes), r->reason,
-            error, text);
-    (void)snprintf(a->view.last_error, sizeof(a->view.last_error), "%s", text);
+    uint64_t now = now_usec();
+
     r->done(0, error, text, r->userdata);
-    if (a->ops)
+    if (streq(error, ERROR_RATE_LIMITED) || streq(error, ERROR_BUSY))
+        log_repeated(&a->flood_fault, now, LOG_WARNING, "%s %s (%s) refused: %s: %s",
+                limits_verb_to_string(r->verb), FORMAT_BYTES(r->bytes), r->reason, error, text);
+    else
+        log_info("%s %s (%s) refused: %s: %s", limits_verb_to_string(r->verb), FORMAT_BYTES(r->bytes),
+                r->reason, error, text);
+    (void)snprintf(a->view.last_error, sizeof(a->view.last_error), "%s", text);
+    if (a->ops && bucket_take(&a->refused_bucket, now))
         a->ops->refused(limits_verb_to_string(r->verb), r->bytes, error, text, a->ops_userdata);
     publish(a);
 }
@@ -198,14 +162,6 @@ static void refuse_first(struct actuator *a, const char *error, const char *text
 
     queue_drop_first(a);
     refuse(a, &r, error, text);
-}
-
-static void arm_timeout(struct actuator *a)
-{
-    if (a->queued == 0)
-        (void)sd_event_source_set_enabled(a->timeout, SD_EVENT_OFF);
-    else
-        timer_in(a->timeout, sub_floor(a->queue[0].deadline, now_usec()));
 }
 
 static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
@@ -231,11 +187,11 @@ static int send_resize(struct actuator *a, const struct request *r, uint64_t tar
 }
 
 /* Sends the first of the queue when none is with the host. Limits are looked at now: what was granted before
- * counts. */
+ * counts. The onlining policy is looked at while the host thinks. */
 static void send_next(struct actuator *a)
 {
     while (a->queued > 0 && !a->sent) {
-        struct request *r = &a->queue[0];
+        const struct request *r = &a->queue[0];
         char text[LIMITS_TEXT_MAX];
         const char *error;
         uint64_t target;
@@ -245,8 +201,6 @@ static void send_next(struct actuator *a)
             refuse_first(a, error, text);
             continue;
         }
-        if (r->verb == LIMITS_PLUG)
-            keep_onlining(a);
         e = send_resize(a, r, target);
         if (e < 0) {
             (void)snprintf(text, sizeof(text), "the host cannot be reached: %s", strerror(-e));
@@ -255,22 +209,10 @@ static void send_next(struct actuator *a)
         }
         a->sent_id++;
         a->sent = true;
+        if (r->verb == LIMITS_PLUG)
+            keep_onlining(a, false);
     }
-    arm_timeout(a);
-}
-
-static void refuse_new(struct actuator *a, const struct request *r, const char *error, const char *format,
-        uint64_t number) __attribute__((format(printf, 4, 0)));
-static void refuse_new(
-        struct actuator *a, const struct request *r, const char *error, const char *format, uint64_t number)
-{
-    char text[LIMITS_TEXT_MAX];
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    (void)snprintf(text, sizeof(text), format, number);
-#pragma GCC diagnostic pop
-    refuse(a, r, error, text);
+    set_timer(a->timeout, a->queued > 0 ? a->queue[0].deadline : USEC_FOREVER);
 }
 
 void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
@@ -284,21 +226,28 @@ void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes,
         .userdata = userdata,
         .deadline = now + a->config.request_timeout_usec,
     };
+    char text[LIMITS_TEXT_MAX];
+    const char *error;
 
     (void)snprintf(r.reason, sizeof(r.reason), "%s", reason);
+    look_for_device(a);
     if (!bucket_take(&a->bucket, now)) {
-        refuse_new(a, &r, ERROR_RATE_LIMITED,
-                "more than the rate of %" PRIu64 " requests a second allows; try again in a moment",
-                a->config.request_rate);
-        return;
+        (void)snprintf(text, sizeof(text),
+                "more than the rate of %" PRIu32 " requests a second (%" PRIu32
+                " at once) allows; try again in %" PRIu64 " ms",
+                a->config.request_rate, a->config.request_burst,
+                bucket_wait(&a->bucket, now) / USEC_PER_MSEC + 1);
+        refuse(a, &r, ERROR_RATE_LIMITED, text);
+    } else if (limits_check(&a->limits, verb, bytes, &error, text) < 0)
+        refuse(a, &r, error, text);
+    else if (a->queued >= ACTUATOR_QUEUE_MAX) {
+        (void)snprintf(text, sizeof(text),
+                "%u requests are waiting already; try again when they are answered", a->queued);
+        refuse(a, &r, ERROR_BUSY, text);
+    } else {
+        a->queue[a->queued++] = r;
+        send_next(a);
     }
-    if (a->queued >= ACTUATOR_QUEUE_MAX) {
-        refuse_new(a, &r, ERROR_BUSY,
-                "%" PRIu64 " requests are waiting already; try again when they are answered", a->queued);
-        return;
-    }
-    a->queue[a->queued++] = r;
-    send_next(a);
 }
 
 int actuator_report(
@@ -314,6 +263,7 @@ int actuator_report(
 
     if (!bucket_take(&a->report_bucket, now_usec()))
         return -EBUSY;
+    look_for_device(a);
     return host_link_send(a->link, &m);
 }
 
@@ -351,20 +301,23 @@ static const char *error_of_code(enum channel_code code)
 
 static void take_granted(struct actuator *a, const struct channel_message *m)
 {
+    uint64_t size = a->limits.size;
     struct request r;
 
     if (!a->sent || m->id != a->sent_id) {
+        /* Too late for its caller, but true. */
         log_debug("host: answer to request %" PRIu64 ", which does not wait any more", m->id);
+        take_sizes(a, size, m->requested_size);
         return;
     }
     r = a->queue[0];
     queue_drop_first(a);
-    log_info("%s %s (%s): granted, requested size %s, size %s", limits_verb_to_string(r.verb),
-            FORMAT_BYTES(r.bytes), r.reason, FORMAT_BYTES(m->requested_size), FORMAT_BYTES(a->limits.size));
     (void)snprintf(a->reason, sizeof(a->reason), "%s", r.reason);
     r.done(m->requested_size, NULL, NULL, r.userdata);
-    take_sizes(a, a->limits.size, m->requested_size);
+    take_sizes(a, size, m->requested_size);
     send_next(a);
+    log_info("%s %s (%s): granted, requested size %s, size %s", limits_verb_to_string(r.verb),
+            FORMAT_BYTES(r.bytes), r.reason, FORMAT_BYTES(m->requested_size), FORMAT_BYTES(size));
 }
 
 static void take_refused(struct actuator *a, const struct channel_message *m)
@@ -373,6 +326,32 @@ static void take_refused(struct actuator *a, const struct channel_message *m)
         return;
     refuse_first(a, error_of_code(m->code), m->text);
     send_next(a);
+}
+
+static void take_size(struct actuator *a, const struct channel_message *m)
+{
+    /* Nobody here asked for it. */
+    if (!a->sent && m->requested_size != a->limits.requested_size)
+        (void)snprintf(a->reason, sizeof(a->reason), "host");
+    look_for_device(a);
+    take_sizes(a, m->size, m->requested_size);
+}
+
+static void take_limits(struct actuator *a, const struct channel_message *m)
+{
+    a->limits.host_min_size = m->min_size;
+    a->limits.host_max_size = m->max_size;
+    keep_onlining(a, false);
+    publish(a);
+}
+
+static void take_shrink(struct actuator *a, const struct channel_message *m)
+{
+    a->shrink_id = m->id;
+    log_info("host: asks to shrink to %s (%s); size %s, requested size %s", FORMAT_BYTES(m->size), m->reason,
+            FORMAT_BYTES(a->limits.size), FORMAT_BYTES(a->limits.requested_size));
+    if (a->ops)
+        a->ops->shrink_requested(m->id, m->size, m->reason, a->ops_userdata);
 }
 
 static void on_message(const struct channel_message *m, void *userdata)
@@ -384,17 +363,12 @@ static void on_message(const struct channel_message *m, void *userdata)
     else if (m->op == CHANNEL_REFUSED)
         take_refused(a, m);
     else if (m->op == CHANNEL_SIZE)
-        take_sizes(a, m->size, m->requested_size);
-    else if (m->op == CHANNEL_LIMITS) {
-        a->limits.host_min_size = m->min_size;
-        a->limits.host_max_size = m->max_size;
-        keep_onlining(a);
-        publish(a);
-    } else if (m->op == CHANNEL_SHRINK) {
-        a->shrink_id = m->id;
-        if (a->ops)
-            a->ops->shrink_requested(m->id, m->size, m->reason, a->ops_userdata);
-    } else if (m->op == CHANNEL_ROOM && a->ops)
+        take_size(a, m);
+    else if (m->op == CHANNEL_LIMITS)
+        take_limits(a, m);
+    else if (m->op == CHANNEL_SHRINK)
+        take_shrink(a, m);
+    else if (m->op == CHANNEL_ROOM && a->ops)
         a->ops->room(a->ops_userdata);
 }
 
@@ -411,13 +385,13 @@ static void on_up(const struct channel_message *m, void *userdata)
     a->limits.host_max_size = m->max_size;
     if (first) {
         (void)snprintf(a->reason, sizeof(a->reason), "connected");
-        a->progress_at = now_usec();
+        a->progress.moved_at = now_usec();
         log_info("size %s, requested %s, host's limits %s to %s, block size %s", FORMAT_BYTES(m->size),
                 FORMAT_BYTES(m->requested_size), FORMAT_BYTES(m->min_size), FORMAT_BYTES(m->max_size),
                 FORMAT_BYTES(m->block_size));
     }
-    keep_onlining(a);
     take_sizes(a, m->size, m->requested_size);
+    keep_onlining(a, first);
 }
 
 static void on_down(void *userdata)
@@ -428,8 +402,8 @@ static void on_down(void *userdata)
     a->shrink_id = 0;
     while (a->queued > 0)
         refuse_first(a, ERROR_HOST_UNAVAILABLE, "the host has gone; the guest keeps the memory it has");
-    arm_timeout(a);
-    publish(a);
+    set_timer(a->timeout, USEC_FOREVER);
+    follow(a);
 }
 
 static const struct host_link_ops link_ops = {
@@ -447,57 +421,33 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
     a->config.port = NULL;
     a->limits.min_size = c->min_size;
     a->limits.max_size = c->max_size;
+    a->onlining.wanted = c->onlining;
     if (rate_changed)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());
-    if (a->link)
+    if (a->link) {
+        keep_onlining(a, true);
         publish(a);
-}
-
-static int learn_machine(struct actuator *a, struct channel_message *ret_hello)
-{
-    struct channel_message m = { .op = CHANNEL_HELLO, .version = CHANNEL_VERSION };
-    char path[512], boot_id[64];
-    size_t len;
-    int r = hotplug_boot_size(a->sysfs, a->procfs, &a->view.boot_size);
-
-    if (r < 0) {
-        log_error("the size of boot memory cannot be found: %s", strerror(-r));
-        return r;
     }
-    r = hotplug_memory_block_size(a->sysfs, &a->view.memory_block_size);
-    if (r < 0) {
-        log_error("this kernel has no memory hotplug (%s/devices/system/memory: %s)", a->sysfs, strerror(-r));
-        return r;
-    }
-    (void)snprintf(path, sizeof(path), "%s/sys/kernel/random/boot_id", a->procfs);
-    r = procfile_read(path, boot_id, sizeof(boot_id), &len);
-    if (r < 0)
-        return r;
-    boot_id[strcspn(boot_id, "\n")] = '\0';
-    (void)snprintf(m.boot_id, sizeof(m.boot_id), "%s", boot_id);
-    (void)snprintf(m.agent, sizeof(m.agent), "vmtide-actuator " VMTIDE_VERSION);
-    m.boot_size = a->view.boot_size;
-    m.memory_block_size = a->view.memory_block_size;
-    *ret_hello = m;
-    return 0;
 }
 
 static int actuator_start(struct actuator *a, const struct actuator_options *o)
 {
     struct channel_message hello;
-    int r = learn_machine(a, &hello);
+    int r = hello_read(o->sysfs, o->procfs, &hello);
 
     if (r < 0)
         return r;
+    a->view.boot_size = a->onlining.boot_size = hello.boot_size;
+    a->view.memory_block_size = hello.memory_block_size;
     a->limits.device = hotplug_count_devices(a->sysfs) > 0;
-    log_info("boot memory %s, memory blocks of %s, %s", FORMAT_BYTES(a->view.boot_size),
-            FORMAT_BYTES(a->view.memory_block_size),
+    log_info("boot memory %s, memory blocks of %s, %s", FORMAT_BYTES(hello.boot_size),
+            FORMAT_BYTES(hello.memory_block_size),
             a->limits.device ? "virtio-mem is there" : "no virtio-mem device yet");
-    keep_onlining(a);
-    r = sd_event_add_time_relative(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_timeout, a);
+    keep_onlining(a, true);
+    r = sd_event_add_time(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_timeout, a);
     if (r >= 0)
-        r = sd_event_add_time_relative(
-                a->event, &a->signal_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_signal_timer, a);
+        r = sd_event_add_time(
+                a->event, &a->progress_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_progress_timer, a);
     if (r >= 0)
         r = host_link_new(a->event, o->port ?: o->config->port, &hello, &link_ops, a, &a->link);
     return r;
@@ -512,11 +462,11 @@ int actuator_new(sd_event *event, const struct actuator_options *o, struct actua
         return -ENOMEM;
     a->event = sd_event_ref(event);
     a->sysfs = strdup(o->sysfs);
-    a->procfs = strdup(o->procfs);
-    a->limits.host_max_size = UINT64_MAX;
+    a->onlining.sysfs = a->sysfs;
     bucket_init(&a->report_bucket, REPORT_RATE, REPORT_BURST, now_usec());
+    bucket_init(&a->refused_bucket, REFUSED_RATE, REFUSED_BURST, now_usec());
     actuator_configure(a, o->config);
-    r = a->sysfs && a->procfs ? actuator_start(a, o) : -ENOMEM;
+    r = a->sysfs ? actuator_start(a, o) : -ENOMEM;
     if (r < 0) {
         actuator_free(a);
         return r;
@@ -534,10 +484,9 @@ struct actuator *actuator_free(struct actuator *a)
         refuse_first(a, ERROR_HOST_UNAVAILABLE, "the actuator is being stopped");
     host_link_free(a->link);
     sd_event_source_disable_unref(a->timeout);
-    sd_event_source_disable_unref(a->signal_timer);
+    sd_event_source_disable_unref(a->progress_timer);
     sd_event_unref(a->event);
     free(a->sysfs);
-    free(a->procfs);
     free(a);
     return NULL;
 }

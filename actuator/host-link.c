@@ -2,23 +2,21 @@
 #include "host-link.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "link-state.h"
 #include "log.h"
-#include "ratelimit.h"
 #include "service.h"
 #include "stream.h"
 
-/* A port without a client on the host hangs up for ever: leave epoll and look again. */
-#define REOPEN_USEC USEC_PER_SEC
-#define HELLO_USEC (2 * USEC_PER_SEC)
-#define KEEPALIVE_USEC (30 * USEC_PER_SEC)
-#define PONG_USEC (5 * USEC_PER_SEC)
+/* Most that waits for a host that does not read. */
 #define OUT_MAX (64u * 1024u)
+/* Comings and goings that are said; a host that does it more often than this is said to do so, once. */
+#define FLAPS_MAX 5u
+#define FLAPS_WINDOW_USEC (60 * USEC_PER_SEC)
 
 struct host_link {
     sd_event *event;
@@ -28,34 +26,53 @@ struct host_link {
     struct channel_message hello;
     const struct host_link_ops *ops;
     void *userdata;
-    bool up;
-    bool pinged;
-    bool cut_off;
-    uint64_t heard;
-    uint64_t ping_id;
-    struct fault_window bad_window;
+    struct link_state state;
+    bool told_up; /* what ops were told last */
     struct log_repeat bad_fault;
-    struct log_repeat open_fault;
+    struct log_repeat deaf_fault;
+    struct log_repeat complaint_fault;
+    int open_error; /* said already */
+    struct fault_window flaps;
+    bool quiet;
 };
 
-static void timer_in(struct host_link *l, uint64_t usec)
+static void arm_timer(struct host_link *l)
 {
-    (void)sd_event_source_set_time_relative(l->timer, usec);
+    (void)sd_event_source_set_time(l->timer, l->state.deadline);
     (void)sd_event_source_set_enabled(l->timer, SD_EVENT_ONESHOT);
 }
 
-static void link_down(struct host_link *l, const char *why)
+static void say_gone(struct host_link *l, const char *why)
 {
-    bool was_up = l->up;
+    bool was_quiet = l->quiet;
 
-    l->stream = stream_free(l->stream);
-    l->up = l->pinged = l->cut_off = false;
-    timer_in(l, REOPEN_USEC);
-    if (was_up) {
+    l->quiet = fault_window_add(&l->flaps, FLAPS_MAX, FLAPS_WINDOW_USEC, now_usec());
+    if (!l->quiet)
+        log_warning("host: gone (%s)", why);
+    else if (!was_quiet)
         log_warning(
-                "host: gone (%s), looking again every %u ms", why, (unsigned)(REOPEN_USEC / USEC_PER_MSEC));
-        l->ops->down(l->userdata);
-    }
+                "host: gone (%s) for the %uth time in a minute; its coming and going is not said any more",
+                why, FLAPS_MAX + 1);
+}
+
+/* Ends every event: the state may have left UP, and the deadline may have moved. */
+static void link_settle(struct host_link *l, const char *why)
+{
+    bool down = l->told_up && l->state.phase != LINK_UP;
+
+    arm_timer(l);
+    if (!down)
+        return;
+    l->told_up = false;
+    say_gone(l, why);
+    l->ops->down(l->userdata);
+}
+
+static void link_close(struct host_link *l, const char *why)
+{
+    l->stream = stream_free(l->stream);
+    link_state_closed(&l->state, now_usec());
+    link_settle(l, why);
 }
 
 static int link_write(struct host_link *l, const struct channel_message *m)
@@ -64,23 +81,30 @@ static int link_write(struct host_link *l, const struct channel_message *m)
     size_t len;
     int r = channel_encode(m, line, sizeof(line), &len);
 
-    if (r >= 0)
-        r = l->stream ? stream_send(l->stream, line, len) : -ENOTCONN;
+    if (r < 0)
+        return r;
+    if (!l->stream)
+        return -ENOTCONN;
+    r = stream_send(l->stream, line, len);
+    if (r < 0) {
+        /* Not from inside of whoever writes: the timer hangs up. */
+        link_state_broken(&l->state, now_usec());
+        arm_timer(l);
+    }
     return r;
 }
 
 /* A newline first: whoever had the port before may have left half a line in it. */
 static void say_hello(struct host_link *l)
 {
-    if (stream_send(l->stream, "\n", 1) < 0 || link_write(l, &l->hello) < 0)
-        log_debug("host: hello could not be said");
+    if (stream_send(l->stream, "\n", 1) >= 0)
+        (void)link_write(l, &l->hello);
 }
 
-static void say_error(struct host_link *l, const char *text)
+static void say(struct host_link *l, enum channel_op op, uint64_t id)
 {
-    struct channel_message m = { .op = CHANNEL_ERROR };
+    struct channel_message m = { .op = op, .id = id };
 
-    (void)snprintf(m.text, sizeof(m.text), "%s", text);
     (void)link_write(l, &m);
 }
 
@@ -89,67 +113,56 @@ static void bad_line(struct host_link *l, const char *what)
     uint64_t now = now_usec();
 
     log_repeated(&l->bad_fault, now, LOG_WARNING, "host: line dropped: %s", what);
-    if (l->cut_off ||
-            !fault_window_add(&l->bad_window, CHANNEL_BAD_LINES_MAX, CHANNEL_BAD_LINES_WINDOW_USEC, now))
+    if (!link_state_bad(&l->state, now))
         return;
-    log_warning("host: more than %u bad lines in %u s, not listening for as long", CHANNEL_BAD_LINES_MAX,
+    log_repeated(&l->deaf_fault, now, LOG_WARNING,
+            "host: more than %u bad lines in %u s, not listening for as long", CHANNEL_BAD_LINES_MAX,
             (unsigned)(CHANNEL_BAD_LINES_WINDOW_USEC / USEC_PER_SEC));
-    l->cut_off = true;
-    l->bad_window = (struct fault_window){ 0 };
     (void)stream_pause(l->stream, true);
-    timer_in(l, CHANNEL_BAD_LINES_WINDOW_USEC);
 }
 
 static void take_welcome(struct host_link *l, const struct channel_message *m)
 {
-    if (m->version != CHANNEL_VERSION) {
-        bad_line(l, "welcome of another protocol version");
-        return;
-    }
-    if (!l->up)
+    if (!l->told_up && !l->quiet)
         log_info("host: %s answers for VM %s", m->agent, m->vm);
-    l->up = true;
-    log_repeat_end(&l->open_fault, LOG_INFO, "host: looking for it");
-    timer_in(l, KEEPALIVE_USEC);
+    l->told_up = true;
+    l->open_error = 0;
     l->ops->up(m, l->userdata);
 }
 
-static void take_message(struct host_link *l, const struct channel_message *m)
+static void act(struct host_link *l, enum link_act what, const struct channel_message *m)
 {
-    struct channel_message pong = { .op = CHANNEL_PONG, .id = m->id };
-
-    switch (m->op) {
-    case CHANNEL_WHO:
+    switch (what) {
+    case LINK_SAY_HELLO:
         say_hello(l);
         return;
-    case CHANNEL_WELCOME:
+    case LINK_SAY_PING:
+        say(l, CHANNEL_PING, l->state.ping_id);
+        return;
+    case LINK_SAY_PONG:
+        say(l, CHANNEL_PONG, m->id);
+        return;
+    case LINK_WELCOMED:
         take_welcome(l, m);
         return;
-    case CHANNEL_PING:
-        (void)link_write(l, &pong);
+    case LINK_PASS_ON:
+        l->ops->message(m, l->userdata);
         return;
-    case CHANNEL_PONG:
+    case LINK_COMPLAINT:
+        log_repeated(&l->complaint_fault, now_usec(), LOG_WARNING, "host: did not understand: %s", m->text);
         return;
-    case CHANNEL_ERROR:
-        log_repeated(&l->bad_fault, now_usec(), LOG_WARNING, "host: did not understand: %s", m->text);
+    case LINK_BAD:
+        bad_line(l, "an op that only a guest says, or another version of the channel");
         return;
-    case CHANNEL_GRANTED:
-    case CHANNEL_REFUSED:
-    case CHANNEL_SIZE:
-    case CHANNEL_LIMITS:
-    case CHANNEL_SHRINK:
-    case CHANNEL_ROOM:
-        if (l->up)
-            l->ops->message(m, l->userdata);
+    case LINK_LISTEN:
+        (void)stream_pause(l->stream, false);
+        say_hello(l);
         return;
-    case CHANNEL_HELLO:
-    case CHANNEL_RESIZE:
-    case CHANNEL_DECLINED:
-    case CHANNEL_STATS:
-        bad_line(l, "an op that only a guest says");
-        return;
-    case _CHANNEL_OP_MAX:
-    case _CHANNEL_OP_INVALID:
+    case LINK_NOTHING:
+    case LINK_OPEN:
+    case LINK_HANG_UP:
+    case _LINK_ACT_MAX:
+    case _LINK_ACT_INVALID:
         return;
     }
 }
@@ -158,33 +171,32 @@ static void on_line(struct stream *s, const char *line, size_t len, void *userda
 {
     struct host_link *l = userdata;
     struct channel_message m;
+    struct channel_message error = { .op = CHANNEL_ERROR, .text = "op is not known" };
     int r;
 
+    /* An empty line is how a peer ends what another one may have begun. */
     if (len == 0)
         return;
     r = channel_decode(line, len, &m);
-    if (r == -EOPNOTSUPP) {
-        say_error(l, "op is not known");
+    if (r >= 0)
+        act(l, link_state_message(&l->state, &m, now_usec()), &m);
+    else if (r == -EOPNOTSUPP) {
+        (void)link_write(l, &error);
         bad_line(l, "op is not known");
-        return;
-    }
-    if (r < 0) {
+    } else
         bad_line(l, "not a message of the channel");
-        return;
-    }
-    l->heard = now_usec();
-    l->pinged = false;
-    take_message(l, &m);
+    link_settle(l, l->state.phase == LINK_DEAF ? "too many bad lines" : "it began anew");
 }
 
 static void on_oversize(struct stream *s, void *userdata)
 {
     bad_line(userdata, "longer than 4096 bytes");
+    link_settle(userdata, "too many bad lines");
 }
 
 static void on_closed(struct stream *s, int error, void *userdata)
 {
-    link_down(userdata, error < 0 ? strerror(-error) : "hung up");
+    link_close(userdata, error < 0 ? strerror(-error) : "hung up");
 }
 
 static const struct stream_ops stream_ops = {
@@ -228,6 +240,16 @@ static int open_port(const char *path)
     return p.revents & POLLHUP ? -ENOTCONN : TAKE_FD(fd);
 }
 
+/* Said once for each reason: a VM may be without its host for days. */
+static void say_not_open(struct host_link *l, int error)
+{
+    if (error != l->open_error && !l->quiet)
+        log_warning("host: %s: %s, looking again every %u ms", l->port,
+                error == -ENOTCONN ? "nobody at the other end" : strerror(-error),
+                (unsigned)(LINK_REOPEN_USEC / USEC_PER_MSEC));
+    l->open_error = error;
+}
+
 static void link_open(struct host_link *l)
 {
     int fd = open_port(l->port), r = fd;
@@ -235,51 +257,28 @@ static void link_open(struct host_link *l)
     if (fd >= 0)
         r = stream_new(l->event, fd, CHANNEL_LINE_MAX, OUT_MAX, &stream_ops, l, &l->stream);
     if (r < 0) {
-        log_repeated(&l->open_fault, now_usec(), LOG_WARNING, "host: %s: %s, looking again every %u ms",
-                l->port, r == -ENOTCONN ? "nobody at the other end" : strerror(-r),
-                (unsigned)(REOPEN_USEC / USEC_PER_MSEC));
-        timer_in(l, REOPEN_USEC);
+        say_not_open(l, r);
+        link_state_closed(&l->state, now_usec());
         return;
     }
-    timer_in(l, HELLO_USEC);
+    link_state_opened(&l->state, now_usec());
     say_hello(l);
-}
-
-static void keep_alive(struct host_link *l, uint64_t now)
-{
-    struct channel_message ping = { .op = CHANNEL_PING };
-
-    if (l->pinged) {
-        link_down(l, "no answer to a ping");
-        return;
-    }
-    if (now < l->heard + KEEPALIVE_USEC) {
-        timer_in(l, l->heard + KEEPALIVE_USEC - now);
-        return;
-    }
-    ping.id = ++l->ping_id;
-    l->pinged = true;
-    (void)link_write(l, &ping);
-    timer_in(l, PONG_USEC);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct host_link *l = userdata;
+    enum link_act what = link_state_timer(&l->state, now_usec());
 
-    if (l->cut_off) {
-        l->cut_off = false;
-        (void)stream_pause(l->stream, false);
-        say_hello(l);
-        timer_in(l, l->up ? KEEPALIVE_USEC : HELLO_USEC);
-    } else if (!l->stream)
-        link_open(l);
-    else if (l->up)
-        keep_alive(l, now_usec());
-    else {
-        say_hello(l);
-        timer_in(l, HELLO_USEC);
+    if (what == LINK_HANG_UP) {
+        link_close(l, l->state.broken ? "it does not read" : "no answer to a ping");
+        return 0;
     }
+    if (what == LINK_OPEN)
+        link_open(l);
+    else
+        act(l, what, NULL);
+    link_settle(l, "lost");
     return 0;
 }
 
@@ -296,8 +295,8 @@ int host_link_new(sd_event *event, const char *port, const struct channel_messag
     l->ops = ops;
     l->userdata = userdata;
     l->port = strdup(port);
-    r = l->port ? sd_event_add_time_relative(
-                          event, &l->timer, CLOCK_MONOTONIC, 0, 50 * USEC_PER_MSEC, on_timer, l)
+    /* The first look comes from the timer too: one way in. */
+    r = l->port ? sd_event_add_time(event, &l->timer, CLOCK_MONOTONIC, 0, 50 * USEC_PER_MSEC, on_timer, l)
                 : -ENOMEM;
     if (r < 0) {
         host_link_free(l);
@@ -321,10 +320,5 @@ struct host_link *host_link_free(struct host_link *l)
 
 int host_link_send(struct host_link *l, const struct channel_message *m)
 {
-    return l->up ? link_write(l, m) : -ENOTCONN;
-}
-
-bool host_link_is_up(const struct host_link *l)
-{
-    return l->up;
+    return l->state.phase == LINK_UP ? link_write(l, m) : -ENOTCONN;
 }

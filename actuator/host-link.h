@@ -20,6 +20,6 @@ int host_link_new(sd_event *event, const char *port, const struct channel_messag
         const struct host_link_ops *ops, void *userdata, struct host_link **ret);
 struct host_link *host_link_free(struct host_link *l);
 
-/* -ENOTCONN when there is no host; -EINVAL when the message cannot be said. */
+/* Never calls ops. -ENOTCONN when there is no host, -EINVAL when the message cannot be said, -ENOBUFS when
+ * the host does not read (the line is given up then). */
 int host_link_send(struct host_link *l, const struct channel_message *m);
-bool host_link_is_up(const struct host_link *l);
