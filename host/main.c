@@ -84,7 +84,7 @@ static int load_config(const struct program *p, struct host_config **ret)
     int r = host_config_load(path, p->vms, &c, &error);
 
     if (r < 0) {
-        log_error("%s: %s", path ?: "--vm", error ?: strerror(-r));
+        log_error("%s", error ?: strerror(-r));
         return r;
     }
     if (p->host_reserve) {
