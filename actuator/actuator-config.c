@@ -27,7 +27,6 @@ const struct config_option actuator_options[] = {
 int actuator_config_load(const char *path, bool optional, struct actuator_config *ret, char **ret_error)
 {
     struct actuator_config c = {
-        .max_size = UINT64_MAX,
         .request_rate = 10,
         .request_burst = 20,
         .request_timeout_usec = 5 * USEC_PER_SEC,
@@ -41,6 +40,8 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         g_clear_pointer(ret_error, g_free);
         r = 0;
     }
+    if (c.max_size == 0)
+        c.max_size = UINT64_MAX;
     if (r >= 0 && c.min_size > c.max_size) {
         *ret_error = g_strdup_printf("%s: [Actuator] MinSize=%s: above MaxSize=%s", path,
                 FORMAT_BYTES(c.min_size), FORMAT_BYTES(c.max_size));

@@ -7,7 +7,7 @@
 /* actuator.conf */
 struct actuator_config {
     uint64_t min_size;
-    uint64_t max_size; /* UINT64_MAX: the host's alone */
+    uint64_t max_size; /* UINT64_MAX (in the file: 0): the host's alone */
     uint32_t request_rate;
     uint32_t request_burst;
     uint64_t request_timeout_usec;

@@ -58,11 +58,6 @@ struct actuator {
 
 static void send_next(struct actuator *a);
 
-const struct actuator_view *actuator_view(const struct actuator *a)
-{
-    return &a->view;
-}
-
 static void set_timer(sd_event_source *timer, uint64_t at)
 {
     if (at != USEC_FOREVER)
@@ -84,8 +79,9 @@ static void publish(struct actuator *a)
     v->host_max_size = met ? l->host_max_size : 0;
     v->block_size = l->block_size;
     v->host_connected = l->host;
-    (void)snprintf(v->state, sizeof(v->state), "%s",
-            progress_state_to_string(progress_state(&a->progress, l, now_usec())));
+    /* Pads with NULs: views are compared byte by byte. */
+    (void)strncpy(v->state, progress_state_to_string(progress_state(&a->progress, l, now_usec())),
+            sizeof(v->state) - 1);
     if (a->ops)
         a->ops->changed(v, a->ops_userdata);
 }
@@ -150,7 +146,7 @@ static void refuse(struct actuator *a, const struct request *r, const char *erro
     else
         log_info("%s %s (%s) refused: %s: %s", limits_verb_to_string(r->verb), FORMAT_BYTES(r->bytes),
                 r->reason, error, text);
-    (void)snprintf(a->view.last_error, sizeof(a->view.last_error), "%s", text);
+    (void)strncpy(a->view.last_error, text, sizeof(a->view.last_error) - 1);
     if (a->ops && bucket_take(&a->refused_bucket, now))
         a->ops->refused(limits_verb_to_string(r->verb), r->bytes, error, text, a->ops_userdata);
     publish(a);
@@ -162,6 +158,13 @@ static void refuse_first(struct actuator *a, const char *error, const char *text
 
     queue_drop_first(a);
     refuse(a, &r, error, text);
+}
+
+void actuator_give_up(struct actuator *a, const char *text)
+{
+    while (a->queued > 0)
+        refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
+    set_timer(a->timeout, USEC_FOREVER);
 }
 
 static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
@@ -400,9 +403,7 @@ static void on_down(void *userdata)
 
     a->limits.host = false;
     a->shrink_id = 0;
-    while (a->queued > 0)
-        refuse_first(a, ERROR_HOST_UNAVAILABLE, "the host has gone; the guest keeps the memory it has");
-    set_timer(a->timeout, USEC_FOREVER);
+    actuator_give_up(a, "the host has gone; the guest keeps the memory it has");
     follow(a);
 }
 
@@ -479,9 +480,6 @@ struct actuator *actuator_free(struct actuator *a)
 {
     if (!a)
         return NULL;
-    a->ops = NULL;
-    while (a->queued > 0)
-        refuse_first(a, ERROR_HOST_UNAVAILABLE, "the actuator is being stopped");
     host_link_free(a->link);
     sd_event_source_disable_unref(a->timeout);
     sd_event_source_disable_unref(a->progress_timer);

@@ -54,7 +54,8 @@ struct actuator *actuator_free(struct actuator *a);
 void actuator_set_ops(struct actuator *a, const struct actuator_ops *ops, void *userdata);
 void actuator_configure(struct actuator *a, const struct actuator_config *c);
 
-const struct actuator_view *actuator_view(const struct actuator *a);
+/* Refuses every request that waits. */
+void actuator_give_up(struct actuator *a, const char *text);
 
 void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
         actuator_done_t done, void *userdata);

@@ -98,17 +98,18 @@ static int decide(
 static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
     struct pending *slot = userdata, p = *slot;
+    const sd_bus_error *e = sd_bus_message_get_error(reply);
     struct authorize *a = p.authorize;
     uint32_t uid;
     int r = 0;
 
     *slot = (struct pending){ 0 };
     /* A caller that has gone gets nothing done. */
-    if (!sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_read(reply, "u", &uid) >= 0)
+    if (!e && sd_bus_message_read(reply, "u", &uid) >= 0)
         r = decide(a, p.message, uid, p.apply, p.userdata);
     else
-        (void)sd_bus_reply_method_errorf(
-                p.message, SD_BUS_ERROR_ACCESS_DENIED, "the bus does not know who calls");
+        (void)sd_bus_reply_method_errorf(p.message, SD_BUS_ERROR_ACCESS_DENIED,
+                "the bus does not say who calls: %s", e && e->message ? e->message : "no uid");
     pending_clear(&p);
     return r < 0 ? 0 : r;
 }

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "log.h"
+#include "service.h"
 
 #define BACKLOG 4
 
@@ -26,6 +27,7 @@ struct peers {
     const struct peers_ops *ops;
     void *userdata;
     char *path;
+    struct log_repeat refused_fault;
 };
 
 static void peer_drop(struct peer *p)
@@ -99,12 +101,14 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
     if (getsockopt(peer_fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
         return 0;
     if (cred.uid != 0 && cred.uid != p->uid) {
-        log_warning("private socket: uid %u is neither root nor the monitor's user", (unsigned)cred.uid);
+        log_repeated(&p->refused_fault, now_usec(), LOG_WARNING,
+                "private socket: uid %u is neither root nor the monitor's user", (unsigned)cred.uid);
         return 0;
     }
     slot = free_slot(p);
     if (!slot) {
-        log_warning("private socket: %u connections are there already", PEERS_MAX);
+        log_repeated(&p->refused_fault, now_usec(), LOG_WARNING,
+                "private socket: uid %u: %u connections are there already", (unsigned)cred.uid, PEERS_MAX);
         return 0;
     }
     slot->peers = p;

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "actuator-bus.h"
+#include "authorize.h"
+#include "callers.h"
+#include "peers.h"
+#include "system-bus.h"
+
+struct actuator_bus {
+    sd_event_source *changes_timer;
+    struct system_bus *system;
+    char *procfs;
+    struct peers *peers;
+    struct authorize *authorize;
+    struct actuator *actuator;
+    struct actuator_view view; /* what the properties are */
+    struct actuator_view told; /* what the bus was told last */
+    uint64_t told_at;
+    struct callers callers;
+};
+
+/* Handler of every method in the vtable; userdata is the actuator_bus. */
+int methods_handle(sd_bus_message *m, void *userdata, sd_bus_error *error);
