@@ -81,9 +81,79 @@ static void test_growth_during_a_shrink(void **state)
     assert_int_equal(target, GIB(4) + MIB(2));
 }
 
+/* A shrink during a grow counts from what was asked for. */
+static void test_shrink_during_a_grow(void **state)
+{
+    struct limits l = usual;
+    uint64_t target;
+    const char *error;
+    char text[LIMITS_TEXT_MAX];
+
+    l.requested_size = GIB(4);
+    assert_int_equal(limits_target(&l, LIMITS_UNPLUG, GIB(1), &target, &error, text), 0);
+    assert_int_equal(target, GIB(3));
+}
+
+static void test_bounds(void **state)
+{
+    static const struct {
+        uint64_t min, max, host_min, host_max, effective_min, effective_max;
+    } rows[] = {
+        { 0, UINT64_MAX, 0, GIB(8), 0, GIB(8) },
+        { MIB(512), GIB(4), MIB(256), GIB(8), MIB(512), GIB(4) },
+        { MIB(256), GIB(8), MIB(512), GIB(4), MIB(512), GIB(4) },
+        /* Blocks inwards. */
+        { 1, GIB(4) + 1, 0, GIB(8), MIB(2), GIB(4) },
+        /* They cross: max wins. */
+        { GIB(4), UINT64_MAX, 0, GIB(1), GIB(1), GIB(1) },
+        { 0, GIB(1), GIB(4), GIB(8), GIB(1), GIB(1) },
+        { UINT64_MAX, UINT64_MAX, 0, GIB(8), GIB(8), GIB(8) },
+        { 0, UINT64_MAX, 0, 0, 0, 0 },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct limits l = usual;
+
+        l.min_size = rows[i].min;
+        l.max_size = rows[i].max;
+        l.host_min_size = rows[i].host_min;
+        l.host_max_size = rows[i].host_max;
+        assert_int_equal(limits_effective_min(&l), rows[i].effective_min);
+        assert_int_equal(limits_effective_max(&l), rows[i].effective_max);
+    }
+}
+
+/* Each text names the value and the limit, exactly where the caller may have to count. */
+static void test_texts(void **state)
+{
+    static const struct {
+        enum limits_verb verb;
+        uint64_t bytes;
+        const char *words[3];
+    } rows[] = {
+        { LIMITS_PLUG, 0, { "0 bytes", "plug", "size" } },
+        { LIMITS_PLUG, 8589934593, { "8589934593", "max size of 8G", "7G are left" } },
+        { LIMITS_PLUG, UINT64_MAX, { "18446744073709551615", "max size of 8G", "actuator's none" } },
+        { LIMITS_UNPLUG, 5, { "5 bytes", "block", "2M" } },
+        { LIMITS_UNPLUG, GIB(1), { "1073741824", "min size of 256M", "768M can be unplugged" } },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        uint64_t target;
+        const char *error;
+        char text[LIMITS_TEXT_MAX];
+
+        assert_int_equal(limits_target(&usual, rows[i].verb, rows[i].bytes, &target, &error, text), -EINVAL);
+        for (size_t w = 0; w < ELEMENTSOF(rows[i].words); w++)
+            if (!strstr(text, rows[i].words[w]))
+                fail_msg("'%s' is not in '%s'", rows[i].words[w], text);
+    }
+}
+
 static void test_property(void **state)
 {
     uint64_t x = 4242;
+    unsigned granted[_LIMITS_VERB_MAX] = { 0 };
 
     for (unsigned i = 0; i < 100000; i++) {
         struct limits l = usual;
@@ -102,12 +172,15 @@ static void test_property(void **state)
         l.host_max_size = numbers[4];
         if (limits_target(&l, i % 2, numbers[5], &target, &error, text) < 0)
             continue;
+        granted[i % 2]++;
         assert_int_equal(target % l.block_size, 0);
         if (i % 2 == LIMITS_PLUG)
             assert_true(target <= l.max_size && target <= l.host_max_size && target >= l.size);
         else
             assert_true(target < l.requested_size && target >= limits_effective_min(&l));
     }
+    /* Not vacuous. */
+    assert_true(granted[LIMITS_PLUG] > 1000 && granted[LIMITS_UNPLUG] > 1000);
 }
 
 static void test_onlining_choice(void **state)
@@ -124,6 +197,9 @@ int main(void)
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_what_is_missing),
         cmocka_unit_test(test_growth_during_a_shrink),
+        cmocka_unit_test(test_shrink_during_a_grow),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_texts),
         cmocka_unit_test(test_property),
         cmocka_unit_test(test_onlining_choice),
     };
