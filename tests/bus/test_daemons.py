@@ -112,6 +112,17 @@ def test_qmp_that_misbehaves_grants_nothing(machine, answer):
     wait_until(plugs, 20, 'the job goes on')
 
 
+def test_qmp_that_lies_is_not_served(machine):
+    machine.qemu.answer = 'lie'
+    machine.start_host()
+    machine.start_actuator()
+    wait_until(lambda: any(c['execute'] == 'query-memory-devices' for c in machine.qemu.commands), 10, 'the host asks')
+    wait_until(lambda: machine.get('State') is not None, 10, 'the actuator is on the bus')
+    assert machine.call('Plug', 'ts', 2 * MIB, 'test').returncode != 0
+    assert machine.wire.messages('host', 'granted') == [] and machine.qemu.requests() == []
+    assert len(machine.log('host').splitlines()) < 20
+
+
 def test_rate_holds(running):
     results = [running.call('Plug', 'ts', 2 * MIB, 'test') for _ in range(3)]
     assert all(r.returncode == 0 for r in results)
