@@ -215,6 +215,10 @@ static int check_vm(struct vm_config *vm, char **ret_error)
         *ret_error = g_strdup_printf("VM %s: %s is missing", vm->name, missing);
         return -EINVAL;
     }
+    if (streq(vm->channel, vm->qmp)) {
+        *ret_error = g_strdup_printf("VM %s: %s is there twice", vm->name, vm->qmp);
+        return -EINVAL;
+    }
     if (vm->min_size > vm->max_size) {
         *ret_error = g_strdup_printf("VM %s: min size %s is above max size %s", vm->name,
                 FORMAT_BYTES(vm->min_size), FORMAT_BYTES(vm->max_size));

@@ -56,7 +56,9 @@ static void finish(struct vm_state *s, bool ok, uint64_t now)
         else
             vm_request_refuse(
                     s, &job.request, CHANNEL_CODE_DEVICE, "QEMU did not take the requested size", &job.host);
-        vm_follow_begin(s, now);
+        /* What QEMU had already told the driver is no news to it, and no reason to kick it later. */
+        if (vm_state_requested(s) != job.was)
+            vm_follow_begin(s, now);
         break;
     case VM_ORIGIN_KICK:
         if (ok)

@@ -143,7 +143,8 @@ void vm_state_summary(struct vm_state *s, uint64_t base_size, uint64_t now)
 static bool is_foreign(const struct vm_state *s, const struct device_numbers *d)
 {
     for (unsigned i = 0; i < s->settings.n_devices; i++)
-        if (d[i].requested_size != s->devices[i].requested_size && d[i].requested_size != s->asked[i])
+        if (d[i].requested_size != s->devices[i].requested_size &&
+                (s->asked[i] == 0 || d[i].requested_size != s->asked[i]))
             return true;
     return false;
 }

@@ -476,13 +476,16 @@ static void test_kick(void **state)
     w.guest_follows = false;
     world_resize(&w, 1, GIB(1));
     world_forget(&w);
-    world_run(&w, 5 * SECOND - 1);
+    /* Asking for the same again is no progress. */
+    world_run(&w, 4 * SECOND);
+    world_resize(&w, 2, GIB(1));
+    world_run(&w, SECOND - 1);
     assert_int_equal(w.n_sets, 0);
     world_run(&w, 1);
     assert_int_equal(w.n_sets, 1);
     assert_int_equal(w.set_bytes, GIB(1));
     assert_int_equal(w.notes[VM_NOTE_KICK], 1);
-    assert_int_equal(count_sent(&w, CHANNEL_GRANTED), 0);
+    assert_int_equal(count_sent(&w, CHANNEL_GRANTED), 1);
     /* Less and less often; growth is never taken back. */
     world_run(&w, 595 * SECOND);
     assert_in_range(w.n_sets, 10, 14);
@@ -589,6 +592,11 @@ static void test_somebody_else(void **state)
     assert_int_equal(w.notes[VM_NOTE_FOREIGN], 1);
     assert_int_equal(sent(&w, CHANNEL_SIZE, 0)->requested_size, GIB(1));
     assert_true(w.s.follow.active);
+    w.qemu[0].requested_size = 0;
+    vm_state_size_event(&w.s, w.now);
+    world_drain(&w);
+    assert_int_equal(w.notes[VM_NOTE_FOREIGN], 2);
+    assert_false(w.s.follow.active);
     world_end(&w);
 }
 
