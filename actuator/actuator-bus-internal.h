@@ -11,6 +11,7 @@
 
 struct actuator_bus {
     sd_event_source *changes_timer;
+    sd_event_source *exit;
     struct system_bus *system;
     char *procfs;
     struct peers *peers;

@@ -256,6 +256,15 @@ static const struct system_bus_ops system_bus_ops = {
     .name_gone = on_bus_name_gone,
 };
 
+/* The connections are flushed and closed by handlers of their own, after this one. */
+static int on_exit_loop(sd_event_source *source, void *userdata)
+{
+    struct actuator_bus *b = userdata;
+
+    actuator_give_up(b->actuator, "the actuator is being stopped");
+    return 0;
+}
+
 int actuator_bus_new(
         sd_event *event, struct actuator *a, const struct actuator_bus_options *o, struct actuator_bus **ret)
 {
@@ -274,6 +283,10 @@ int actuator_bus_new(
     if (r >= 0)
         r = sd_event_add_time(
                 event, &b->changes_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_changes_timer, b);
+    if (r >= 0)
+        r = sd_event_add_exit(event, &b->exit, on_exit_loop, b);
+    if (r >= 0)
+        r = sd_event_source_set_priority(b->exit, SD_EVENT_PRIORITY_IMPORTANT);
     if (r >= 0)
         r = system_bus_new(event, o->address, ACTUATOR_NAME, &system_bus_ops, b, &b->system);
     if (r < 0) {
@@ -294,6 +307,7 @@ struct actuator_bus *actuator_bus_free(struct actuator_bus *b)
     authorize_free(b->authorize);
     peers_free(b->peers);
     system_bus_free(b->system);
+    sd_event_source_disable_unref(b->exit);
     sd_event_source_disable_unref(b->changes_timer);
     g_free(b->procfs);
     free(b);
