@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "monitor.h"
 
-#include <sys/epoll.h>
 #include <time.h>
 
 #include "actuator-link.h"
@@ -9,23 +8,12 @@
 #include "names.h"
 #include "sample.h"
 #include "service.h"
+#include "triggers.h"
 
 #define REPORT_USEC (10 * USEC_PER_SEC)
 
 /* How late the sampling timer may be, as a part of the wait: lets the kernel put wake-ups together. */
 #define ACCURACY_PART 20u
-
-/* Triggers from the best to what every kernel takes: windows under 500 ms came with 6.5; without the
- * capability only multiples of 2 s are taken. Stall is a tenth of the window for the early one, a fifth for
- * the hard one. */
-static const uint64_t trigger_windows[] = { 50 * USEC_PER_MSEC, 500 * USEC_PER_MSEC, 2 * USEC_PER_SEC };
-
-struct trigger {
-    int fd;
-    sd_event_source *source;
-    size_t attempt;
-    bool fired;
-};
 
 struct monitor {
     sd_event *event;
@@ -35,7 +23,7 @@ struct monitor {
     struct monitor_config config;
     struct decide_config decide_config;
     struct decide_state state;
-    struct trigger triggers[2]; /* early, hard */
+    struct triggers triggers;
 
     struct decide_sample sample;
     struct decision decision;
@@ -44,9 +32,7 @@ struct monitor {
     uint64_t shrink_to;
     uint64_t reported;
 
-    struct monitor_note notes[MONITOR_EXPLAIN_MAX];
-    uint32_t note_next;
-    uint32_t note_count;
+    struct notes notes;
     struct log_repeat unknown_fault;
     struct log_repeat refused_fault;
 
@@ -71,45 +57,17 @@ static void wake_in(struct monitor *m, uint64_t usec)
     (void)sd_event_source_set_enabled(m->timer, SD_EVENT_ONESHOT);
 }
 
-static struct monitor_note *note_add(struct monitor *m, const struct decision *d)
+static void note_add(struct monitor *m, const struct decision *d)
 {
-    struct monitor_note *n = &m->notes[m->note_next];
+    const struct monitor_note *n = notes_add(&m->notes, realtime_usec(), d, &m->sample);
 
-    *n = (struct monitor_note){
-        .realtime_usec = realtime_usec(),
-        .decision = *d,
-        .size = m->sample.size,
-        .pressure = m->sample.pressure,
-    };
-    m->note_next = (m->note_next + 1) % MONITOR_EXPLAIN_MAX;
-    m->note_count = MIN_OF(m->note_count + 1, MONITOR_EXPLAIN_MAX);
     if (m->ops && d->action != DECIDE_HOLD)
         m->ops->decided(n, m->ops_userdata);
-    return n;
 }
 
 const struct monitor_note *monitor_note(const struct monitor *m, uint32_t back)
 {
-    if (back >= m->note_count)
-        return NULL;
-    return &m->notes[(m->note_next + MONITOR_EXPLAIN_MAX - 1 - back) % MONITOR_EXPLAIN_MAX];
-}
-
-static void note_outcome(struct monitor *m, const char *format, ...) _printf_(2, 3);
-static void note_outcome(struct monitor *m, const char *format, ...)
-{
-    va_list ap;
-
-    for (uint32_t i = 0; i < m->note_count; i++) {
-        struct monitor_note *n =
-                &m->notes[(m->note_next + MONITOR_EXPLAIN_MAX - 1 - i) % MONITOR_EXPLAIN_MAX];
-        if (n->decision.action == DECIDE_HOLD)
-            continue;
-        va_start(ap, format);
-        (void)vsnprintf(n->outcome, sizeof(n->outcome), format, ap);
-        va_end(ap);
-        return;
-    }
+    return notes_get(&m->notes, back);
 }
 
 static void report(struct monitor *m, uint64_t now)
@@ -138,7 +96,7 @@ static void act(struct monitor *m, const struct decision *d, uint64_t now)
     int r;
 
     if (m->config.mode != MONITOR_AUTO) {
-        note_outcome(m, "mode is %s: not asked", monitor_mode_to_string(m->config.mode));
+        notes_outcome(&m->notes, "mode is %s: not asked", monitor_mode_to_string(m->config.mode));
         log_decision(d, &m->sample, true);
         decide_result(&m->state, d->action, DECIDE_REFUSED_LIMIT, now);
         return;
@@ -146,7 +104,7 @@ static void act(struct monitor *m, const struct decision *d, uint64_t now)
     (void)snprintf(reason, sizeof(reason), "%s", decide_why_to_string(d->why));
     r = actuator_link_resize(m->link, d->action == DECIDE_GROW, d->bytes, reason);
     if (r < 0) {
-        note_outcome(m, "not sent: %s", strerror(-r));
+        notes_outcome(&m->notes, "not sent: %s", strerror(-r));
         decide_result(&m->state, d->action, DECIDE_UNANSWERED, now);
         return;
     }
@@ -168,8 +126,8 @@ static void fill_sample(struct monitor *m, uint64_t now)
     struct decide_sample *p = &m->sample;
 
     sampler_read(&m->sampler, now, p);
-    p->event_early = m->triggers[0].fired;
-    p->event_hard = m->triggers[1].fired;
+    p->event_early = m->triggers.list[TRIGGER_EARLY].fired;
+    p->event_hard = m->triggers.list[TRIGGER_HARD].fired;
     p->connected = v->connected;
     p->in_flight = m->asked != DECIDE_HOLD;
     p->size = v->size;
@@ -181,7 +139,7 @@ static void fill_sample(struct monitor *m, uint64_t now)
     p->shrink_to = m->shrink_id > 0 ? m->shrink_to : UINT64_MAX;
     /* An event waits until there is a PSI reading to confirm it by. */
     if (p->pressure_fresh)
-        m->triggers[0].fired = m->triggers[1].fired = false;
+        m->triggers.list[TRIGGER_EARLY].fired = m->triggers.list[TRIGGER_HARD].fired = false;
 }
 
 static void say_level(struct monitor *m, enum channel_level old, const struct decision *d, uint64_t now)
@@ -225,70 +183,35 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-static int on_trigger_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void on_trigger_fired(void *userdata)
 {
-    struct monitor *m = userdata;
-    struct trigger *t = source == m->triggers[0].source ? &m->triggers[0] : &m->triggers[1];
-
-    if (revents & EPOLLERR) {
-        log_warning("pressure trigger lost; deciding by sampling alone");
-        t->source = sd_event_source_disable_unref(t->source);
-        return 0;
-    }
-    t->fired = true;
-    monitor_step(m);
-    return 0;
+    monitor_step(userdata);
 }
 
-static void trigger_drop(struct trigger *t)
+static void trigger_ask(struct monitor *m, enum trigger_kind kind)
 {
-    t->source = sd_event_source_disable_unref(t->source);
-    closep(&t->fd);
-    t->fd = -EBADF;
-}
+    uint64_t stall, window;
 
-static void trigger_ask(struct monitor *m, bool hard)
-{
-    struct trigger *t = &m->triggers[hard];
-    uint64_t window;
-
-    if (t->attempt >= ELEMENTSOF(trigger_windows)) {
-        log_warning("no %s pressure trigger to be had; deciding by sampling alone", hard ? "hard" : "early");
-        return;
-    }
-    window = trigger_windows[t->attempt];
-    (void)actuator_link_open_trigger(m->link, hard, window / (hard ? 5 : 10), window);
+    if (triggers_wanted(&m->triggers, kind, &stall, &window))
+        (void)actuator_link_open_trigger(m->link, kind == TRIGGER_HARD, stall, window);
 }
 
 static void on_link_trigger(bool hard, int fd, void *userdata)
 {
     struct monitor *m = userdata;
-    struct trigger *t = &m->triggers[hard];
+    enum trigger_kind kind = hard ? TRIGGER_HARD : TRIGGER_EARLY;
 
-    if (fd < 0) {
-        t->attempt++;
-        trigger_ask(m, hard);
-        return;
-    }
-    trigger_drop(t);
-    t->fd = fd;
-    if (sd_event_add_io(m->event, &t->source, fd, EPOLLPRI, on_trigger_event, m) < 0) {
-        log_warning("pressure trigger cannot be watched");
-        trigger_drop(t);
-        return;
-    }
-    log_info("%s pressure trigger: window %u ms", hard ? "hard" : "early",
-            (unsigned)(trigger_windows[t->attempt] / USEC_PER_MSEC));
+    if (!triggers_take(&m->triggers, kind, fd))
+        trigger_ask(m, kind);
 }
 
 static void on_link_connected(void *userdata)
 {
     struct monitor *m = userdata;
 
-    for (int hard = 0; hard < 2; hard++) {
-        m->triggers[hard].attempt = 0;
-        trigger_ask(m, hard);
-    }
+    triggers_restart(&m->triggers);
+    for (enum trigger_kind kind = 0; kind < _TRIGGER_KIND_MAX; kind++)
+        trigger_ask(m, kind);
     m->reported = 0;
 }
 
@@ -332,11 +255,11 @@ static void on_link_answered(uint64_t requested_size, const char *error, const c
 
     m->asked = DECIDE_HOLD;
     if (error) {
-        note_outcome(m, "%s: %s", error, text ?: "");
+        notes_outcome(&m->notes, "%s: %s", error, text ?: "");
         log_repeated(&m->refused_fault, now, LOG_WARNING, "%s refused: %s: %s",
                 decide_action_to_string(asked), error, text ?: "");
     } else {
-        note_outcome(m, "granted: requested size %s", FORMAT_BYTES(requested_size));
+        notes_outcome(&m->notes, "granted: requested size %s", FORMAT_BYTES(requested_size));
         log_repeat_end(&m->refused_fault, LOG_INFO, "refusals");
     }
     decide_result(&m->state, asked, outcome_of(error), now);
@@ -365,8 +288,7 @@ static void on_link_lost(void *userdata)
 {
     struct monitor *m = userdata;
 
-    for (int hard = 0; hard < 2; hard++)
-        trigger_drop(&m->triggers[hard]);
+    triggers_drop(&m->triggers);
     m->shrink_id = 0;
 }
 
@@ -399,7 +321,7 @@ int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor
     if (!m)
         return -ENOMEM;
     m->event = sd_event_ref(event);
-    m->triggers[0].fd = m->triggers[1].fd = -EBADF;
+    triggers_init(&m->triggers, event, on_trigger_fired, m);
     m->decide_config.fastest_rate = sampler_measure_fastest();
     monitor_configure(m, o->config);
     decide_init(&m->state, &m->decide_config);
@@ -425,8 +347,7 @@ struct monitor *monitor_free(struct monitor *m)
     if (!m)
         return NULL;
     m->link = actuator_link_free(m->link);
-    for (int hard = 0; hard < 2; hard++)
-        trigger_drop(&m->triggers[hard]);
+    triggers_done(&m->triggers);
     sampler_close(&m->sampler);
     sd_event_source_disable_unref(m->timer);
     sd_event_unref(m->event);

@@ -3,23 +3,12 @@
 
 #include <systemd/sd-event.h>
 
-#include "decide.h"
 #include "monitor-config.h"
+#include "notes.h"
 
 /* The loop: samples when the decision says so, carries the decision to the actuator and its answer back. It
  * moves data and decides nothing. */
 struct monitor;
-
-#define MONITOR_EXPLAIN_MAX 64u
-
-/* A decision worth telling: an action, or a new reason to hold. */
-struct monitor_note {
-    uint64_t realtime_usec;
-    struct decision decision;
-    uint64_t size;
-    struct pressure pressure;
-    char outcome[96]; /* what became of it; empty: nothing yet */
-};
 
 struct monitor_ops {
     void (*level_changed)(enum channel_level old, enum channel_level new, void *userdata);
