@@ -13,6 +13,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from .conftest import BUILD, MEMINFO
 from .peers import BLOCK, GIB, listen, wait_until
 
@@ -266,3 +268,16 @@ class HostRig:
             qemu.close()
             guest.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def rig():
+    """vmtide-host between its two peers; it must still be there at the end."""
+    r = HostRig()
+    try:
+        yield r
+        if r.process is not None:
+            assert r.process.poll() is None, f'it ended by itself: {r.log()[-3000:]}'
+            assert r.stop() == 0
+    finally:
+        r.close()
