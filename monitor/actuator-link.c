@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "actuator-view.h"
 #include "log.h"
 #include "names.h"
 
@@ -19,6 +20,7 @@ struct actuator_link {
     void *userdata;
     struct actuator_view view;
     bool resizing;
+    bool reclaiming;
     bool said_lost;
 };
 
@@ -37,20 +39,22 @@ static int on_reconnect(sd_event_source *source, uint64_t usec, void *userdata)
 
 static void link_lost(struct actuator_link *l)
 {
-    bool resizing = l->resizing;
+    bool resizing = l->resizing, reclaiming = l->reclaiming;
 
     if (l->bus) {
         sd_bus_detach_event(l->bus);
         l->bus = sd_bus_close_unref(l->bus);
     }
     l->view = (struct actuator_view){ 0 };
-    l->resizing = false;
+    l->resizing = l->reclaiming = false;
     if (!l->said_lost)
         log_warning("actuator: no connection to %s, trying again every %u ms", l->address,
                 (unsigned)(RECONNECT_USEC / USEC_PER_MSEC));
     l->said_lost = true;
     if (resizing)
         l->ops->answered(0, SD_BUS_ERROR_DISCONNECTED, "the actuator has gone", l->userdata);
+    if (reclaiming)
+        l->ops->reclaimed(0, SD_BUS_ERROR_DISCONNECTED, l->userdata);
     l->ops->lost(l->userdata);
     (void)sd_event_source_set_time_relative(l->reconnect, RECONNECT_USEC);
     (void)sd_event_source_set_enabled(l->reconnect, SD_EVENT_ONESHOT);
@@ -60,65 +64,6 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
 {
     link_lost(userdata);
     return 0;
-}
-
-static uint64_t *view_field(struct actuator_view *v, const char *name)
-{
-    const struct {
-        const char *name;
-        uint64_t *field;
-    } fields[] = {
-        { "Size", &v->size },
-        { "RequestedSize", &v->requested_size },
-        { "MinSize", &v->min_size },
-        { "MaxSize", &v->max_size },
-        { "HostMinSize", &v->host_min_size },
-        { "HostMaxSize", &v->host_max_size },
-        { "BlockSize", &v->block_size },
-        { "MemoryBlockSize", &v->memory_block_size },
-    };
-
-    for (size_t i = 0; i < ELEMENTSOF(fields); i++)
-        if (streq(fields[i].name, name))
-            return fields[i].field;
-    return NULL;
-}
-
-/* Reads a{sv} of properties into the view. Anything else in it is skipped. */
-static int read_properties(struct actuator_view *v, sd_bus_message *m)
-{
-    int r = sd_bus_message_enter_container(m, 'a', "{sv}");
-
-    if (r < 0)
-        return r;
-    while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-        const char *name, *contents;
-        uint64_t *field;
-        char type;
-
-        r = sd_bus_message_read(m, "s", &name);
-        if (r < 0)
-            return r;
-        r = sd_bus_message_peek_type(m, &type, &contents);
-        if (r < 0)
-            return r;
-        field = view_field(v, name);
-        if (field && streq(contents, "t"))
-            r = sd_bus_message_read(m, "v", "t", field);
-        else if (streq(name, "HostConnected") && streq(contents, "b")) {
-            int b;
-            r = sd_bus_message_read(m, "v", "b", &b);
-            if (r >= 0)
-                v->host_connected = b;
-        } else
-            r = sd_bus_message_skip(m, "v");
-        if (r < 0)
-            return r;
-        r = sd_bus_message_exit_container(m);
-        if (r < 0)
-            return r;
-    }
-    return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
 static void view_published(struct actuator_link *l)
@@ -134,7 +79,7 @@ static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error)
     const char *interface;
 
     if (sd_bus_message_read(m, "s", &interface) < 0 || !streq(interface, ACTUATOR_INTERFACE) ||
-            read_properties(&v, m) < 0)
+            actuator_view_read(&v, m) < 0)
         return 0;
     l->view = v;
     view_published(l);
@@ -152,7 +97,7 @@ static int on_get_all(sd_bus_message *m, void *userdata, sd_bus_error *error)
         link_lost(l);
         return 0;
     }
-    r = read_properties(&v, m);
+    r = actuator_view_read(&v, m);
     if (r < 0) {
         log_warning("actuator: properties that cannot be read: %s", strerror(-r));
         return 0;
@@ -355,6 +300,48 @@ int actuator_link_decline(struct actuator_link *l, uint64_t id, const char *code
         return -ENOTCONN;
     return sd_bus_call_method_async(l->bus, NULL, NULL, ACTUATOR_PATH, ACTUATOR_INTERFACE, "DeclineShrink",
             NULL, NULL, "ts", id, code);
+}
+
+static int on_reclaimed(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    struct actuator_link *l = userdata;
+    const sd_bus_error *e = sd_bus_message_get_error(m);
+    uint64_t bytes = 0;
+
+    if (!l->reclaiming)
+        return 0;
+    l->reclaiming = false;
+    if (e)
+        l->ops->reclaimed(0, e->name, l->userdata);
+    else if (sd_bus_message_read(m, "t", &bytes) < 0)
+        l->ops->reclaimed(0, SD_BUS_ERROR_INCONSISTENT_MESSAGE, l->userdata);
+    else
+        l->ops->reclaimed(bytes, NULL, l->userdata);
+    return 0;
+}
+
+int actuator_link_reclaim(struct actuator_link *l, uint64_t bytes)
+{
+    int r;
+
+    if (!l->bus)
+        return -ENOTCONN;
+    if (l->reclaiming)
+        return -EBUSY;
+    r = sd_bus_call_method_async(
+            l->bus, NULL, NULL, ACTUATOR_PATH, ACTUATOR_INTERFACE, "Reclaim", on_reclaimed, l, "t", bytes);
+    if (r < 0)
+        return r;
+    l->reclaiming = true;
+    return 0;
+}
+
+int actuator_link_arm_guard(struct actuator_link *l, uint64_t headroom)
+{
+    if (!l->bus)
+        return -ENOTCONN;
+    return sd_bus_call_method_async(
+            l->bus, NULL, NULL, ACTUATOR_PATH, ACTUATOR_INTERFACE, "ArmGuard", NULL, NULL, "t", headroom);
 }
 
 static int on_trigger(sd_bus_message *m, struct actuator_link *l, bool hard)
