@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "actuator.h"
-
 #include <inttypes.h>
 
+#include "actuator-internal.h"
 #include "hello.h"
-#include "host-link.h"
-#include "log.h"
 #include "names.h"
-#include "onlining.h"
-#include "progress.h"
-#include "ratelimit.h"
 #include "service.h"
 
 /* The monitor reports on a level change, else every 10 s. */
@@ -19,53 +13,14 @@
 #define REFUSED_RATE 10u
 #define REFUSED_BURST 20u
 
-struct request {
-    enum limits_verb verb;
-    uint64_t bytes;
-    char reason[ACTUATOR_REASON_MAX + 1];
-    actuator_done_t done;
-    void *userdata;
-    uint64_t deadline;
-};
-
-struct actuator {
-    sd_event *event;
-    sd_event_source *timeout;
-    sd_event_source *progress_timer;
-    struct host_link *link;
-    struct actuator_config config; /* a copy of the numbers; its strings are not ours */
-    char *sysfs;
-    struct actuator_view view;
-    struct limits limits;
-    struct progress progress;
-    struct onlining onlining;
-
-    struct request queue[ACTUATOR_QUEUE_MAX]; /* the first one is with the host when sent */
-    unsigned queued;
-    bool sent;
-    uint64_t sent_id;
-    struct bucket bucket;
-    struct bucket report_bucket;
-    struct bucket refused_bucket;
-
-    uint64_t shrink_id;                   /* what the host asked for last; 0: nothing */
-    char reason[ACTUATOR_REASON_MAX + 1]; /* of what the size is changing for */
-
-    struct log_repeat flood_fault;
-    const struct actuator_ops *ops;
-    void *ops_userdata;
-};
-
-static void send_next(struct actuator *a);
-
-static void set_timer(sd_event_source *timer, uint64_t at)
+void actuator_set_timer(sd_event_source *timer, uint64_t at)
 {
     if (at != USEC_FOREVER)
         (void)sd_event_source_set_time(timer, at);
     (void)sd_event_source_set_enabled(timer, at == USEC_FOREVER ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
 }
 
-static void publish(struct actuator *a)
+void actuator_publish(struct actuator *a)
 {
     struct actuator_view *v = &a->view;
     const struct limits *l = &a->limits;
@@ -93,8 +48,8 @@ static void follow(struct actuator *a)
 
     if (progress_signal(&a->progress, &a->limits, now, &old) && a->ops)
         a->ops->size_changed(old, a->limits.size, a->reason, a->ops_userdata);
-    publish(a);
-    set_timer(a->progress_timer, progress_deadline(&a->progress, &a->limits, now));
+    actuator_publish(a);
+    actuator_set_timer(a->progress_timer, progress_deadline(&a->progress, &a->limits, now));
 }
 
 static int on_progress_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -109,148 +64,21 @@ static void take_sizes(struct actuator *a, uint64_t size, uint64_t requested_siz
     follow(a);
 }
 
-static void keep_onlining(struct actuator *a, bool look_again)
+void actuator_keep_onlining(struct actuator *a, bool look_again)
 {
     uint64_t host = a->limits.block_size > 0 ? a->limits.host_max_size : UINT64_MAX;
 
     onlining_keep(&a->onlining, MIN_OF(a->limits.max_size, host), look_again);
 }
 
-/* The driver may be loaded after us. */
-static void look_for_device(struct actuator *a)
+void actuator_look_for_device(struct actuator *a)
 {
     if (a->limits.device || hotplug_count_devices(a->sysfs) <= 0)
         return;
     a->limits.device = true;
     log_info("virtio-mem is there");
-    keep_onlining(a, true);
-    publish(a);
-}
-
-static void queue_drop_first(struct actuator *a)
-{
-    a->queued--;
-    a->sent = false;
-    memmove(&a->queue[0], &a->queue[1], a->queued * sizeof(a->queue[0]));
-}
-
-/* The caller is answered first, it may be in a hurry. */
-static void refuse(struct actuator *a, const struct request *r, const char *error, const char *text)
-{
-    uint64_t now = now_usec();
-
-    r->done(0, error, text, r->userdata);
-    if (streq(error, ERROR_RATE_LIMITED) || streq(error, ERROR_BUSY))
-        log_repeated(&a->flood_fault, now, LOG_WARNING, "%s %s (%s) refused: %s: %s",
-                limits_verb_to_string(r->verb), FORMAT_BYTES(r->bytes), r->reason, error, text);
-    else
-        log_info("%s %s (%s) refused: %s: %s", limits_verb_to_string(r->verb), FORMAT_BYTES(r->bytes),
-                r->reason, error, text);
-    (void)strncpy(a->view.last_error, text, sizeof(a->view.last_error) - 1);
-    if (a->ops && bucket_take(&a->refused_bucket, now))
-        a->ops->refused(limits_verb_to_string(r->verb), r->bytes, error, text, a->ops_userdata);
-    publish(a);
-}
-
-static void refuse_first(struct actuator *a, const char *error, const char *text)
-{
-    struct request r = a->queue[0];
-
-    queue_drop_first(a);
-    refuse(a, &r, error, text);
-}
-
-void actuator_give_up(struct actuator *a, const char *text)
-{
-    while (a->queued > 0)
-        refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
-    set_timer(a->timeout, USEC_FOREVER);
-}
-
-static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    struct actuator *a = userdata;
-    char text[LIMITS_TEXT_MAX];
-
-    (void)snprintf(text, sizeof(text), "the host did not answer in %" PRIu64 " ms",
-            a->config.request_timeout_usec / USEC_PER_MSEC);
-    /* Deadlines are in the queue's order. */
-    while (a->queued > 0 && a->queue[0].deadline <= now_usec())
-        refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
-    send_next(a);
-    return 0;
-}
-
-static int send_resize(struct actuator *a, const struct request *r, uint64_t target)
-{
-    struct channel_message m = { .op = CHANNEL_RESIZE, .id = a->sent_id + 1, .size = target };
-
-    (void)snprintf(m.reason, sizeof(m.reason), "%s", r->reason);
-    return host_link_send(a->link, &m);
-}
-
-/* Sends the first of the queue when none is with the host. Limits are looked at now: what was granted before
- * counts. The onlining policy is looked at while the host thinks. */
-static void send_next(struct actuator *a)
-{
-    while (a->queued > 0 && !a->sent) {
-        const struct request *r = &a->queue[0];
-        char text[LIMITS_TEXT_MAX];
-        const char *error;
-        uint64_t target;
-        int e;
-
-        if (limits_target(&a->limits, r->verb, r->bytes, &target, &error, text) < 0) {
-            refuse_first(a, error, text);
-            continue;
-        }
-        e = send_resize(a, r, target);
-        if (e < 0) {
-            (void)snprintf(text, sizeof(text), "the host cannot be reached: %s", strerror(-e));
-            refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
-            continue;
-        }
-        a->sent_id++;
-        a->sent = true;
-        if (r->verb == LIMITS_PLUG)
-            keep_onlining(a, false);
-    }
-    set_timer(a->timeout, a->queued > 0 ? a->queue[0].deadline : USEC_FOREVER);
-}
-
-void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
-        actuator_done_t done, void *userdata)
-{
-    uint64_t now = now_usec();
-    struct request r = {
-        .verb = verb,
-        .bytes = bytes,
-        .done = done,
-        .userdata = userdata,
-        .deadline = now + a->config.request_timeout_usec,
-    };
-    char text[LIMITS_TEXT_MAX];
-    const char *error;
-
-    (void)snprintf(r.reason, sizeof(r.reason), "%s", reason);
-    look_for_device(a);
-    if (!bucket_take(&a->bucket, now)) {
-        (void)snprintf(text, sizeof(text),
-                "more than the rate of %" PRIu32 " requests a second (%" PRIu32
-                " at once) allows; try again in %" PRIu64 " ms",
-                a->config.request_rate, a->config.request_burst,
-                bucket_wait(&a->bucket, now) / USEC_PER_MSEC + 1);
-        refuse(a, &r, ERROR_RATE_LIMITED, text);
-    } else if (limits_check(&a->limits, verb, bytes, &error, text) < 0)
-        refuse(a, &r, error, text);
-    else if (a->queued >= ACTUATOR_QUEUE_MAX) {
-        (void)snprintf(text, sizeof(text),
-                "%u requests are waiting already; try again when they are answered", a->queued);
-        refuse(a, &r, ERROR_BUSY, text);
-    } else {
-        a->queue[a->queued++] = r;
-        send_next(a);
-    }
+    actuator_keep_onlining(a, true);
+    actuator_publish(a);
 }
 
 int actuator_report(
@@ -266,7 +94,7 @@ int actuator_report(
 
     if (!bucket_take(&a->report_bucket, now_usec()))
         return -EBUSY;
-    look_for_device(a);
+    actuator_look_for_device(a);
     return host_link_send(a->link, &m);
 }
 
@@ -307,28 +135,28 @@ static void take_granted(struct actuator *a, const struct channel_message *m)
     uint64_t size = a->limits.size;
     struct request r;
 
-    if (!a->sent || m->id != a->sent_id) {
+    if (!actuator_answered(a, m->id, &r)) {
         /* Too late for its caller, but true. */
         log_debug("host: answer to request %" PRIu64 ", which does not wait any more", m->id);
         take_sizes(a, size, m->requested_size);
         return;
     }
-    r = a->queue[0];
-    queue_drop_first(a);
     (void)snprintf(a->reason, sizeof(a->reason), "%s", r.reason);
     r.done(m->requested_size, NULL, NULL, r.userdata);
     take_sizes(a, size, m->requested_size);
-    send_next(a);
+    actuator_send_next(a);
     log_info("%s %s (%s): granted, requested size %s, size %s", limits_verb_to_string(r.verb),
             FORMAT_BYTES(r.bytes), r.reason, FORMAT_BYTES(m->requested_size), FORMAT_BYTES(size));
 }
 
 static void take_refused(struct actuator *a, const struct channel_message *m)
 {
-    if (!a->sent || m->id != a->sent_id)
+    struct request r;
+
+    if (!actuator_answered(a, m->id, &r))
         return;
-    refuse_first(a, error_of_code(m->code), m->text);
-    send_next(a);
+    actuator_refuse(a, &r, error_of_code(m->code), m->text);
+    actuator_send_next(a);
 }
 
 static void take_size(struct actuator *a, const struct channel_message *m)
@@ -336,7 +164,7 @@ static void take_size(struct actuator *a, const struct channel_message *m)
     /* Nobody here asked for it. */
     if (!a->sent && m->requested_size != a->limits.requested_size)
         (void)snprintf(a->reason, sizeof(a->reason), "host");
-    look_for_device(a);
+    actuator_look_for_device(a);
     take_sizes(a, m->size, m->requested_size);
 }
 
@@ -344,8 +172,8 @@ static void take_limits(struct actuator *a, const struct channel_message *m)
 {
     a->limits.host_min_size = m->min_size;
     a->limits.host_max_size = m->max_size;
-    keep_onlining(a, false);
-    publish(a);
+    actuator_keep_onlining(a, false);
+    actuator_publish(a);
 }
 
 static void take_shrink(struct actuator *a, const struct channel_message *m)
@@ -394,7 +222,7 @@ static void on_up(const struct channel_message *m, void *userdata)
                 FORMAT_BYTES(m->block_size));
     }
     take_sizes(a, m->size, m->requested_size);
-    keep_onlining(a, first);
+    actuator_keep_onlining(a, first);
 }
 
 static void on_down(void *userdata)
@@ -426,8 +254,8 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
     if (rate_changed)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());
     if (a->link) {
-        keep_onlining(a, true);
-        publish(a);
+        actuator_keep_onlining(a, true);
+        actuator_publish(a);
     }
 }
 
@@ -444,8 +272,8 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
     log_info("boot memory %s, memory blocks of %s, %s", FORMAT_BYTES(hello.boot_size),
             FORMAT_BYTES(hello.memory_block_size),
             a->limits.device ? "virtio-mem is there" : "no virtio-mem device yet");
-    keep_onlining(a, true);
-    r = sd_event_add_time(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_timeout, a);
+    actuator_keep_onlining(a, true);
+    r = sd_event_add_time(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, actuator_on_timeout, a);
     if (r >= 0)
         r = sd_event_add_time(
                 a->event, &a->progress_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_progress_timer, a);
@@ -494,5 +322,5 @@ void actuator_set_ops(struct actuator *a, const struct actuator_ops *ops, void *
     a->ops = ops;
     a->ops_userdata = userdata;
     if (ops)
-        publish(a);
+        actuator_publish(a);
 }

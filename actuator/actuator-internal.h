@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "actuator.h"
+#include "host-link.h"
+#include "log.h"
+#include "onlining.h"
+#include "progress.h"
+#include "ratelimit.h"
+
+/* What actuator.c and actuator-requests.c share. */
+
+struct request {
+    enum limits_verb verb;
+    uint64_t bytes;
+    char reason[ACTUATOR_REASON_MAX + 1];
+    actuator_done_t done;
+    void *userdata;
+    uint64_t deadline;
+};
+
+struct actuator {
+    sd_event *event;
+    sd_event_source *timeout;
+    sd_event_source *progress_timer;
+    struct host_link *link;
+    struct actuator_config config; /* a copy of the numbers; its strings are not ours */
+    char *sysfs;
+    struct actuator_view view;
+    struct limits limits;
+    struct progress progress;
+    struct onlining onlining;
+
+    struct request queue[ACTUATOR_QUEUE_MAX]; /* the first one is with the host when sent */
+    unsigned queued;
+    bool sent;
+    uint64_t sent_id;
+    struct bucket bucket;
+    struct bucket report_bucket;
+    struct bucket refused_bucket;
+
+    uint64_t shrink_id;                   /* what the host asked for last; 0: nothing */
+    char reason[ACTUATOR_REASON_MAX + 1]; /* of what the size is changing for */
+
+    struct log_repeat flood_fault;
+    const struct actuator_ops *ops;
+    void *ops_userdata;
+};
+
+/* Shows what is true now. */
+void actuator_publish(struct actuator *a);
+void actuator_set_timer(sd_event_source *timer, uint64_t at);
+/* The driver may be loaded after us. */
+void actuator_look_for_device(struct actuator *a);
+void actuator_keep_onlining(struct actuator *a, bool look_again);
+
+/* The time-out of the first of the queue. */
+int actuator_on_timeout(sd_event_source *source, uint64_t usec, void *userdata);
+/* The answer to the request that is with the host, of which that was the id. True: it was the one waited for,
+ * and *ret is what it asked for, out of the queue. */
+bool actuator_answered(struct actuator *a, uint64_t id, struct request *ret);
+/* Tells the one who asked, and everybody. */
+void actuator_refuse(struct actuator *a, const struct request *r, const char *error, const char *text);
+/* Sends the first of the queue when none is with the host. */
+void actuator_send_next(struct actuator *a);
