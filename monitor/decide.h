@@ -52,6 +52,9 @@ struct decide_sample {
     uint64_t block_size;
     uint64_t memory_block_size;
     uint64_t shrink_to; /* size the host asks us to come down to; UINT64_MAX: it does not */
+    uint64_t reserved;  /* bytes that reservations keep available beside the headroom */
+    bool guard_armed;   /* the actuator's guard holds a surge at its line */
+    bool reclaiming;    /* a Reclaim of ours has no answer yet */
 };
 
 enum decide_action {
@@ -102,7 +105,9 @@ struct decision {
     uint32_t pressure10;
     uint32_t pressure60;
     uint64_t refault_rate;
-    bool decline; /* the host asked for memory that is in use: say no */
+    bool decline;            /* the host asked for memory that is in use: say no */
+    uint64_t guard_headroom; /* what the guard is to keep free; 0: disarm it */
+    uint64_t reclaim;        /* cold page cache to squeeze now; 0: none */
 };
 
 enum decide_outcome {
