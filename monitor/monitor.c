@@ -6,6 +6,7 @@
 #include "actuator-link.h"
 #include "log.h"
 #include "names.h"
+#include "rearm.h"
 #include "sample.h"
 #include "service.h"
 #include "triggers.h"
@@ -31,6 +32,8 @@ struct monitor {
     uint64_t shrink_id;       /* 0: the host asks for nothing */
     uint64_t shrink_to;
     uint64_t reported;
+    bool reclaiming;
+    struct rearm rearm;
 
     struct notes notes;
     struct log_repeat unknown_fault;
@@ -112,6 +115,24 @@ static void act(struct monitor *m, const struct decision *d, uint64_t now)
     log_decision(d, &m->sample, false);
 }
 
+/* Only while memory may be asked for: a line at which nothing comes is a line to wait at for ever. */
+static void keep_guard(struct monitor *m, const struct decision *d, uint64_t now)
+{
+    const struct meminfo *mem = &m->sample.meminfo;
+    uint64_t headroom = m->config.mode == MONITOR_AUTO ? d->guard_headroom : 0;
+
+    if (rearm_due(&m->rearm, headroom, mem->available, mem->total, now) &&
+            actuator_link_arm_guard(m->link, headroom) < 0)
+        rearm_forget(&m->rearm);
+}
+
+static void squeeze(struct monitor *m, const struct decision *d)
+{
+    if (m->config.mode != MONITOR_AUTO || d->reclaim == 0 || m->reclaiming)
+        return;
+    m->reclaiming = actuator_link_reclaim(m->link, d->reclaim) >= 0;
+}
+
 static void decline(struct monitor *m)
 {
     log_info("shrink to %s declined: %s available, headroom %s", FORMAT_BYTES(m->shrink_to),
@@ -137,6 +158,9 @@ static void fill_sample(struct monitor *m, uint64_t now)
     p->block_size = v->block_size;
     p->memory_block_size = v->memory_block_size;
     p->shrink_to = m->shrink_id > 0 ? m->shrink_to : UINT64_MAX;
+    p->reserved = v->reserved_bytes;
+    p->guard_armed = v->guard_headroom > 0;
+    p->reclaiming = m->reclaiming;
     /* An event waits until there is a PSI reading to confirm it by. */
     if (p->pressure_fresh)
         m->triggers.list[TRIGGER_EARLY].fired = m->triggers.list[TRIGGER_HARD].fired = false;
@@ -172,6 +196,8 @@ static void monitor_step(struct monitor *m)
         act(m, &d, now);
     if (d.decline)
         decline(m);
+    squeeze(m, &d);
+    keep_guard(m, &d, now);
     say_level(m, old_level, &d, now);
     if (now - m->reported >= REPORT_USEC)
         report(m, now);
@@ -266,6 +292,17 @@ static void on_link_answered(uint64_t requested_size, const char *error, const c
     wake_in(m, DECIDE_INTERVAL_MIN_USEC);
 }
 
+static void on_link_reclaimed(uint64_t bytes, const char *error, void *userdata)
+{
+    struct monitor *m = userdata;
+
+    m->reclaiming = false;
+    if (error)
+        log_debug("reclaim: %s", error);
+    else
+        log_debug("reclaim: %s of page cache", FORMAT_BYTES(bytes));
+}
+
 static void on_link_shrink(uint64_t id, uint64_t size, const char *reason, void *userdata)
 {
     struct monitor *m = userdata;
@@ -289,6 +326,7 @@ static void on_link_lost(void *userdata)
     struct monitor *m = userdata;
 
     triggers_drop(&m->triggers);
+    rearm_forget(&m->rearm);
     m->shrink_id = 0;
 }
 
@@ -299,6 +337,7 @@ static const struct actuator_link_ops link_ops = {
     .trigger = on_link_trigger,
     .shrink_requested = on_link_shrink,
     .room = on_link_room,
+    .reclaimed = on_link_reclaimed,
     .lost = on_link_lost,
 };
 
