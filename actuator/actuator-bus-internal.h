@@ -23,5 +23,8 @@ struct actuator_bus {
     struct callers callers;
 };
 
+/* Who may call what. */
+extern const struct authorize_rule methods_rules[];
+
 /* Handler of every method in the vtable; userdata is the actuator_bus. */
 int methods_handle(sd_bus_message *m, void *userdata, sd_bus_error *error);

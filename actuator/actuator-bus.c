@@ -248,6 +248,7 @@ static void on_bus_name_gone(const char *name, void *userdata)
     struct actuator_bus *b = userdata;
 
     callers_forget(&b->callers, name);
+    authorize_caller_gone(b->authorize, name);
 }
 
 static const struct system_bus_ops system_bus_ops = {
@@ -275,7 +276,7 @@ int actuator_bus_new(
         return -ENOMEM;
     b->actuator = a;
     b->procfs = g_strdup(o->procfs);
-    r = authorize_new(o->monitor_uid, &b->authorize);
+    r = authorize_new(methods_rules, o->monitor_uid, &b->authorize);
     if (r >= 0)
         r = peers_new(event, o->socket, o->monitor_uid, o->monitor_gid, &peers_ops, b, &b->peers);
     if (r < 0)

@@ -4,7 +4,17 @@
 
 #include "actuator-bus-internal.h"
 #include "names.h"
+#include "text.h"
 #include "trigger.h"
+
+const struct authorize_rule methods_rules[] = {
+    { "Plug", "org.vmtide.plug", true },
+    { "Unplug", "org.vmtide.unplug", true },
+    { "OpenPressureTrigger", "org.vmtide.monitor", true },
+    { "Report", "org.vmtide.monitor", true },
+    { "DeclineShrink", "org.vmtide.monitor", true },
+    { NULL, NULL, false },
+};
 
 /* A caller that has gone by now just hears nothing. */
 static void on_done(uint64_t requested_size, const char *error, const char *text, void *userdata)
@@ -17,16 +27,6 @@ static void on_done(uint64_t requested_size, const char *error, const char *text
         (void)sd_bus_reply_method_return(m, "t", requested_size);
 }
 
-/* It goes to logs and listeners: no control characters, of Unicode's C0 and C1 neither. The bus has checked
- * that it is UTF-8. */
-static bool is_printable(const char *text)
-{
-    for (const char *p = text; *p != '\0'; p = g_utf8_next_char(p))
-        if (g_unichar_iscntrl(g_utf8_get_char(p)))
-            return false;
-    return true;
-}
-
 static int read_resize(sd_bus_message *m, uint64_t *ret_bytes, const char **ret_reason, sd_bus_error *error)
 {
     int r = sd_bus_message_read(m, "ts", ret_bytes, ret_reason);
@@ -36,7 +36,7 @@ static int read_resize(sd_bus_message *m, uint64_t *ret_bytes, const char **ret_
     if (strlen(*ret_reason) > ACTUATOR_REASON_MAX)
         return sd_bus_error_setf(error, ERROR_INVALID_SIZE, "the reason is %zu bytes long, at most %u may be",
                 strlen(*ret_reason), ACTUATOR_REASON_MAX);
-    if (!is_printable(*ret_reason))
+    if (!text_is_printable(*ret_reason))
         return sd_bus_error_setf(error, ERROR_INVALID_SIZE, "the reason has control characters; text only");
     return 0;
 }

@@ -107,7 +107,6 @@ static void on_reload(void *userdata)
     p->config = c;
     (void)set_log_level(p, &c);
     monitor_configure(p->monitor, &c);
-    monitor_bus_reloaded(p->bus);
     log_info("configuration loaded again");
 }
 

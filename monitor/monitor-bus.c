@@ -3,18 +3,24 @@
 
 #include <systemd/sd-bus.h>
 
-#include "log.h"
+#include "authorize.h"
 #include "names.h"
+#include "system-bus.h"
+#include "text.h"
 
-#define RECONNECT_USEC (2 * USEC_PER_SEC)
+/* Reasons go to logs and listeners. */
+#define WHY_MAX 127u
 
 struct monitor_bus {
-    sd_event *event;
-    sd_event_source *reconnect;
-    sd_bus *bus;
-    char *address;
+    struct system_bus *system;
+    struct authorize *authorize;
     struct monitor *monitor;
-    struct log_repeat lost_fault;
+};
+
+static const struct authorize_rule rules[] = {
+    { "Pause", "org.vmtide.pause", false },
+    { "Resume", "org.vmtide.pause", false },
+    { NULL, NULL, false },
 };
 
 static int get_string(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -24,6 +30,8 @@ static int get_string(sd_bus *bus, const char *path, const char *interface, cons
 
     if (streq(property, "Mode"))
         return sd_bus_message_append(reply, "s", monitor_mode_to_string(monitor_mode(m)));
+    if (streq(property, "PauseReason"))
+        return sd_bus_message_append(reply, "s", monitor_pause_reason(m));
     return sd_bus_message_append(reply, "s", channel_level_to_string(monitor_level(m)));
 }
 
@@ -32,8 +40,11 @@ static int get_bytes(sd_bus *bus, const char *path, const char *interface, const
 {
     const struct monitor *m = ((struct monitor_bus *)userdata)->monitor;
 
-    return sd_bus_message_append(
-            reply, "t", streq(property, "Headroom") ? monitor_headroom(m) : monitor_available(m));
+    if (streq(property, "Headroom"))
+        return sd_bus_message_append(reply, "t", monitor_headroom(m));
+    if (streq(property, "PausedUntil"))
+        return sd_bus_message_append(reply, "t", monitor_paused_until(m));
+    return sd_bus_message_append(reply, "t", monitor_available(m));
 }
 
 static int get_some10(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -77,6 +88,64 @@ static int method_explain(sd_bus_message *m, void *userdata, sd_bus_error *error
     return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
+static int read_pause(sd_bus_message *m, const char **ret_why, uint32_t *ret_seconds, sd_bus_error *error)
+{
+    int r = sd_bus_message_read(m, "su", ret_why, ret_seconds);
+
+    if (r < 0)
+        return r;
+    if (strlen(*ret_why) > WHY_MAX || !text_is_printable(*ret_why))
+        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                "why is text of at most %u bytes without control characters", WHY_MAX);
+    return 0;
+}
+
+static int check_pause(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    const char *why;
+    uint32_t seconds;
+
+    return read_pause(m, &why, &seconds, error);
+}
+
+static int apply_pause(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    struct monitor_bus *b = userdata;
+    const char *why;
+    uint32_t seconds;
+    int r = read_pause(m, &why, &seconds, error);
+
+    if (r < 0)
+        return r;
+    monitor_pause(b->monitor, why, seconds);
+    return sd_bus_reply_method_return(m, NULL);
+}
+
+static int check_nothing(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    return 0;
+}
+
+static int apply_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    struct monitor_bus *b = userdata;
+
+    monitor_resume(b->monitor);
+    return sd_bus_reply_method_return(m, NULL);
+}
+
+/* Validate, authorise, apply. */
+static int method_pause(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    struct monitor_bus *b = userdata;
+    bool pause = streq(sd_bus_message_get_member(m), "Pause");
+    int r = (pause ? check_pause : check_nothing)(m, b, error);
+
+    if (r >= 0)
+        r = sd_bus_message_rewind(m, true);
+    return r < 0 ? r : authorize(b->authorize, m, NULL, pause ? apply_pause : apply_resume, b);
+}
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_PROPERTY("Mode", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
@@ -84,6 +153,12 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Available", "t", get_bytes, 0, 0),
     SD_BUS_PROPERTY("Headroom", "t", get_bytes, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("PressureSome10", "u", get_some10, 0, 0),
+    SD_BUS_PROPERTY("PausedUntil", "t", get_bytes, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("PauseReason", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_ARGS("s", why, "u", seconds), SD_BUS_NO_RESULT, method_pause,
+            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS(
+            "Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("u", count), SD_BUS_RESULT("aa{sv}", decisions),
             method_explain, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_SIGNAL_WITH_ARGS("LevelChanged", SD_BUS_ARGS("s", old_level, "s", new_level), 0),
@@ -93,98 +168,61 @@ static const sd_bus_vtable vtable[] = {
 
 static void on_level_changed(enum channel_level old, enum channel_level new, void *userdata)
 {
-    struct monitor_bus *b = userdata;
+    sd_bus *bus = system_bus_ready(((struct monitor_bus *)userdata)->system);
 
-    if (!b->bus)
+    if (!bus)
         return;
-    (void)sd_bus_emit_signal(b->bus, MONITOR_PATH, MONITOR_INTERFACE, "LevelChanged", "ss",
+    (void)sd_bus_emit_signal(bus, MONITOR_PATH, MONITOR_INTERFACE, "LevelChanged", "ss",
             channel_level_to_string(old), channel_level_to_string(new));
-    (void)sd_bus_emit_properties_changed(b->bus, MONITOR_PATH, MONITOR_INTERFACE, "Level", NULL);
+    (void)sd_bus_emit_properties_changed(bus, MONITOR_PATH, MONITOR_INTERFACE, "Level", NULL);
 }
 
 static void on_decided(const struct monitor_note *note, void *userdata)
 {
-    struct monitor_bus *b = userdata;
+    sd_bus *bus = system_bus_ready(((struct monitor_bus *)userdata)->system);
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 
-    if (!b->bus || sd_bus_message_new_signal(b->bus, &m, MONITOR_PATH, MONITOR_INTERFACE, "Decided") < 0)
+    if (!bus || sd_bus_message_new_signal(bus, &m, MONITOR_PATH, MONITOR_INTERFACE, "Decided") < 0)
         return;
     if (append_note(m, note) >= 0)
-        (void)sd_bus_send(b->bus, m, NULL);
+        (void)sd_bus_send(bus, m, NULL);
+}
+
+static void on_mode_changed(void *userdata)
+{
+    sd_bus *bus = system_bus_ready(((struct monitor_bus *)userdata)->system);
+
+    if (bus)
+        (void)sd_bus_emit_properties_changed(
+                bus, MONITOR_PATH, MONITOR_INTERFACE, "Mode", "Headroom", "PausedUntil", "PauseReason", NULL);
 }
 
 static const struct monitor_ops ops = {
     .level_changed = on_level_changed,
     .decided = on_decided,
+    .mode_changed = on_mode_changed,
 };
 
-static void bus_drop(struct monitor_bus *b)
+static int on_bus_opened(sd_bus *bus, void *userdata)
 {
-    if (!b->bus)
-        return;
-    sd_bus_detach_event(b->bus);
-    b->bus = sd_bus_close_unref(b->bus);
+    return sd_bus_add_object_vtable(bus, NULL, MONITOR_PATH, MONITOR_INTERFACE, vtable, userdata);
 }
 
-static void bus_retry(struct monitor_bus *b)
+static void on_bus_lost(void *userdata)
 {
-    bus_drop(b);
-    (void)sd_event_source_set_time_relative(b->reconnect, RECONNECT_USEC);
-    (void)sd_event_source_set_enabled(b->reconnect, SD_EVENT_ONESHOT);
+    authorize_cancel(((struct monitor_bus *)userdata)->authorize);
 }
 
-static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static void on_bus_name_gone(const char *name, void *userdata)
 {
-    log_warning("bus: connection lost; working on, trying again every %u s",
-            (unsigned)(RECONNECT_USEC / USEC_PER_SEC));
-    bus_retry(userdata);
-    return 0;
+    authorize_caller_gone(((struct monitor_bus *)userdata)->authorize, name);
 }
 
-static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *error)
-{
-    const sd_bus_error *e = sd_bus_message_get_error(m);
-
-    if (e)
-        log_warning("bus: name %s not to be had: %s", MONITOR_NAME, e->message);
-    return 0;
-}
-
-static int bus_start(struct monitor_bus *b)
-{
-    int r = sd_bus_new(&b->bus);
-
-    if (r >= 0)
-        r = sd_bus_set_address(b->bus, b->address);
-    if (r >= 0)
-        r = sd_bus_set_bus_client(b->bus, true);
-    if (r >= 0)
-        r = sd_bus_start(b->bus);
-    if (r >= 0)
-        r = sd_bus_attach_event(b->bus, b->event, SD_EVENT_PRIORITY_NORMAL);
-    if (r >= 0)
-        r = sd_bus_add_object_vtable(b->bus, NULL, MONITOR_PATH, MONITOR_INTERFACE, vtable, b);
-    if (r >= 0)
-        r = sd_bus_match_signal(b->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
-                "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, b);
-    if (r >= 0)
-        r = sd_bus_request_name_async(b->bus, NULL, MONITOR_NAME, 0, on_name, b);
-    return r;
-}
-
-static int on_reconnect(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    struct monitor_bus *b = userdata;
-    int r = bus_start(b);
-
-    if (r >= 0) {
-        log_repeat_end(&b->lost_fault, LOG_INFO, "bus: connected");
-        return 0;
-    }
-    log_repeated(&b->lost_fault, usec, LOG_WARNING, "bus: %s: %s", b->address, strerror(-r));
-    bus_retry(b);
-    return 0;
-}
+static const struct system_bus_ops system_bus_ops = {
+    .opened = on_bus_opened,
+    .lost = on_bus_lost,
+    .name_gone = on_bus_name_gone,
+};
 
 int monitor_bus_new(sd_event *event, struct monitor *m, const char *address, struct monitor_bus **ret)
 {
@@ -193,12 +231,10 @@ int monitor_bus_new(sd_event *event, struct monitor *m, const char *address, str
 
     if (!b)
         return -ENOMEM;
-    b->event = sd_event_ref(event);
     b->monitor = m;
-    b->address = strdup(address ?: getenv("DBUS_SYSTEM_BUS_ADDRESS") ?: "unix:path=/run/dbus/system_bus_socket");
-    r = b->address ? sd_event_add_time_relative(
-                             event, &b->reconnect, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_reconnect, b)
-                   : -ENOMEM;
+    r = authorize_new(rules, getuid(), &b->authorize);
+    if (r >= 0)
+        r = system_bus_new(event, address, MONITOR_NAME, &system_bus_ops, b, &b->system);
     if (r < 0) {
         monitor_bus_free(b);
         return r;
@@ -213,17 +249,8 @@ struct monitor_bus *monitor_bus_free(struct monitor_bus *b)
     if (!b)
         return NULL;
     monitor_set_ops(b->monitor, NULL, NULL);
-    bus_drop(b);
-    sd_event_source_disable_unref(b->reconnect);
-    sd_event_unref(b->event);
-    free(b->address);
+    authorize_free(b->authorize);
+    system_bus_free(b->system);
     free(b);
     return NULL;
-}
-
-void monitor_bus_reloaded(struct monitor_bus *b)
-{
-    if (b->bus)
-        (void)sd_bus_emit_properties_changed(
-                b->bus, MONITOR_PATH, MONITOR_INTERFACE, "Mode", "Headroom", NULL);
 }

@@ -11,5 +11,3 @@ struct monitor_bus;
 
 int monitor_bus_new(sd_event *event, struct monitor *m, const char *address, struct monitor_bus **ret);
 struct monitor_bus *monitor_bus_free(struct monitor_bus *b);
-/* Tells listeners that a reload changed Mode or Headroom. */
-void monitor_bus_reloaded(struct monitor_bus *b);

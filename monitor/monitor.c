@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "monitor.h"
 
+#include <inttypes.h>
 #include <time.h>
 
 #include "actuator-link.h"
@@ -38,6 +39,10 @@ struct monitor {
     struct notes notes;
     struct log_repeat unknown_fault;
     struct log_repeat refused_fault;
+
+    sd_event_source *pause_timer;
+    uint64_t paused_until;
+    char pause_reason[128];
 
     const struct monitor_ops *ops;
     void *ops_userdata;
@@ -98,8 +103,8 @@ static void act(struct monitor *m, const struct decision *d, uint64_t now)
     char reason[64];
     int r;
 
-    if (m->config.mode != MONITOR_AUTO) {
-        notes_outcome(&m->notes, "mode is %s: not asked", monitor_mode_to_string(m->config.mode));
+    if (monitor_mode(m) != MONITOR_AUTO) {
+        notes_outcome(&m->notes, "mode is %s: not asked", monitor_mode_to_string(monitor_mode(m)));
         log_decision(d, &m->sample, true);
         decide_result(&m->state, d->action, DECIDE_REFUSED_LIMIT, now);
         return;
@@ -119,7 +124,7 @@ static void act(struct monitor *m, const struct decision *d, uint64_t now)
 static void keep_guard(struct monitor *m, const struct decision *d, uint64_t now)
 {
     const struct meminfo *mem = &m->sample.meminfo;
-    uint64_t headroom = m->config.mode == MONITOR_AUTO ? d->guard_headroom : 0;
+    uint64_t headroom = monitor_mode(m) == MONITOR_AUTO ? d->guard_headroom : 0;
 
     if (rearm_due(&m->rearm, headroom, mem->available, mem->total, now) &&
             actuator_link_arm_guard(m->link, headroom) < 0)
@@ -128,7 +133,7 @@ static void keep_guard(struct monitor *m, const struct decision *d, uint64_t now
 
 static void squeeze(struct monitor *m, const struct decision *d)
 {
-    if (m->config.mode != MONITOR_AUTO || d->reclaim == 0 || m->reclaiming)
+    if (monitor_mode(m) != MONITOR_AUTO || d->reclaim == 0 || m->reclaiming)
         return;
     m->reclaiming = actuator_link_reclaim(m->link, d->reclaim) >= 0;
 }
@@ -350,6 +355,57 @@ void monitor_configure(struct monitor *m, const struct monitor_config *c)
     m->decide_config.fastest_rate = fastest;
     m->decide_config.page_size = (uint64_t)sysconf(_SC_PAGESIZE);
     m->state.settle_usec = c->settle_usec;
+    if (m->ops)
+        m->ops->mode_changed(m->ops_userdata);
+}
+
+static void say_mode(struct monitor *m)
+{
+    if (m->ops)
+        m->ops->mode_changed(m->ops_userdata);
+    wake_in(m, 0);
+}
+
+void monitor_pause(struct monitor *m, const char *why, uint32_t seconds)
+{
+    uint64_t usec = (uint64_t)seconds * USEC_PER_SEC;
+
+    m->paused_until = seconds > 0 ? realtime_usec() + usec : UINT64_MAX;
+    (void)snprintf(m->pause_reason, sizeof(m->pause_reason), "%s", why);
+    (void)sd_event_source_set_time_relative(m->pause_timer, usec);
+    (void)sd_event_source_set_enabled(m->pause_timer, seconds > 0 ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+    if (seconds > 0)
+        log_notice("paused for %" PRIu32 " s: %s", seconds, why);
+    else
+        log_notice("paused until Resume: %s", why);
+    say_mode(m);
+}
+
+void monitor_resume(struct monitor *m)
+{
+    if (m->paused_until == 0)
+        return;
+    m->paused_until = 0;
+    m->pause_reason[0] = '\0';
+    (void)sd_event_source_set_enabled(m->pause_timer, SD_EVENT_OFF);
+    log_notice("resumed");
+    say_mode(m);
+}
+
+static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    monitor_resume(userdata);
+    return 0;
+}
+
+uint64_t monitor_paused_until(const struct monitor *m)
+{
+    return m->paused_until;
+}
+
+const char *monitor_pause_reason(const struct monitor *m)
+{
+    return m->pause_reason;
 }
 
 int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor **ret)
@@ -372,6 +428,10 @@ int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor
     if (r >= 0)
         r = sd_event_add_time_relative(event, &m->timer, CLOCK_MONOTONIC, 0, 1, on_timer, m);
     if (r >= 0)
+        r = sd_event_add_time(event, &m->pause_timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC, on_pause_over, m);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(m->pause_timer, SD_EVENT_OFF);
+    if (r >= 0)
         r = actuator_link_new(event, o->socket, &link_ops, m, &m->link);
     if (r < 0) {
         monitor_free(m);
@@ -389,6 +449,7 @@ struct monitor *monitor_free(struct monitor *m)
     triggers_done(&m->triggers);
     sampler_close(&m->sampler);
     sd_event_source_disable_unref(m->timer);
+    sd_event_source_disable_unref(m->pause_timer);
     sd_event_unref(m->event);
     free(m);
     return NULL;
@@ -402,7 +463,7 @@ void monitor_set_ops(struct monitor *m, const struct monitor_ops *ops, void *use
 
 enum monitor_mode monitor_mode(const struct monitor *m)
 {
-    return m->config.mode;
+    return m->paused_until > 0 ? MONITOR_PAUSED : m->config.mode;
 }
 
 enum channel_level monitor_level(const struct monitor *m)

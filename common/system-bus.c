@@ -25,7 +25,7 @@ struct system_bus {
 static void retry(struct system_bus *s, const char *why)
 {
     if (!s->said_lost)
-        log_warning("bus: %s: %s; the private socket works on, trying again", s->address, why);
+        log_warning("bus: %s: %s; working on without it, trying again", s->address, why);
     s->said_lost = true;
     s->ops->lost(s->userdata);
     if (s->bus) {
@@ -59,7 +59,7 @@ static int on_name_lost(sd_bus_message *m, void *userdata, sd_bus_error *error)
     const char *name;
 
     if (sd_bus_message_read(m, "s", &name) >= 0 && streq(name, s->name))
-        log_warning("bus: name %s was taken away; the private socket works on", s->name);
+        log_warning("bus: name %s was taken away; working on without it", s->name);
     return 0;
 }
 
@@ -85,8 +85,8 @@ static int on_name_answer(sd_bus_message *m, void *userdata, sd_bus_error *error
     if (e)
         retry(s, e->message ?: e->name);
     else if (sd_bus_message_read(m, "u", &answer) >= 0 && answer == 2 /* DBUS_REQUEST_NAME_REPLY_IN_QUEUE */)
-        log_warning("bus: name %s is somebody else's, waiting for it; is another vmtide-actuator running?",
-                s->name);
+        log_warning(
+                "bus: name %s is somebody else's, waiting for it; is another one of us running?", s->name);
     return 0;
 }
 

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+#include "authorize.h"
+
+#include <inttypes.h>
+
+#include "names.h"
+#include "polkit.h"
+
+struct pending {
+    struct authorize *authorize;
+    sd_bus_slot *slot;
+    sd_bus_message *message;
+    sd_bus_message_handler_t apply;
+    void *userdata;
+    char cancel_id[32]; /* empty: polkit was not asked yet */
+};
+
+struct authorize {
+    const struct authorize_rule *rules;
+    uid_t monitor_uid;
+    uint64_t queries;
+    struct pending pending[AUTHORIZE_PENDING_MAX];
+};
+
+static const struct authorize_rule *find_rule(const struct authorize_rule *rules, const char *member)
+{
+    for (; rules->member; rules++)
+        if (streq(rules->member, member))
+            return rules;
+    return NULL;
+}
+
+enum authorize_verdict authorize_judge(
+        const struct authorize_rule *rules, const char *member, uid_t uid, uid_t monitor_uid)
+{
+    const struct authorize_rule *rule = find_rule(rules, member);
+
+    if (!rule)
+        return AUTHORIZE_NO;
+    return uid == 0 || (rule->monitor && uid == monitor_uid) ? AUTHORIZE_YES : AUTHORIZE_ASK;
+}
+
+int authorize_new(const struct authorize_rule *rules, uid_t monitor_uid, struct authorize **ret)
+{
+    struct authorize *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        return -ENOMEM;
+    a->rules = rules;
+    a->monitor_uid = monitor_uid;
+    *ret = a;
+    return 0;
+}
+
+static void pending_clear(struct pending *p)
+{
+    sd_bus_slot_unref(p->slot);
+    sd_bus_message_unref(p->message);
+    *p = (struct pending){ 0 };
+}
+
+void authorize_cancel(struct authorize *a)
+{
+    for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++)
+        pending_clear(&a->pending[i]);
+}
+
+void authorize_caller_gone(struct authorize *a, const char *name)
+{
+    for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++) {
+        struct pending *p = &a->pending[i];
+
+        if (!p->message || !streq(sd_bus_message_get_sender(p->message), name))
+            continue;
+        if (p->cancel_id[0] != '\0')
+            polkit_cancel(sd_bus_message_get_bus(p->message), p->cancel_id);
+        pending_clear(p);
+    }
+}
+
+struct authorize *authorize_free(struct authorize *a)
+{
+    if (!a)
+        return NULL;
+    authorize_cancel(a);
+    free(a);
+    return NULL;
+}
+
+static int carry_out(sd_bus_message *m, sd_bus_message_handler_t apply, void *userdata)
+{
+    _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+    int r = apply(m, userdata, &error);
+
+    if (sd_bus_error_is_set(&error))
+        return sd_bus_reply_method_error(m, &error);
+    return r < 0 ? sd_bus_reply_method_errno(m, r, NULL) : r;
+}
+
+/* The slot is free for the next one before the call is carried out. */
+static struct pending pending_take(struct pending *p)
+{
+    struct pending taken = *p;
+
+    *p = (struct pending){ 0 };
+    return taken;
+}
+
+static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    _cleanup_(pending_clear) struct pending p = pending_take(userdata);
+    _cleanup_(sd_bus_error_free) sd_bus_error denied = SD_BUS_ERROR_NULL;
+    const struct authorize_rule *rule = find_rule(p.authorize->rules, sd_bus_message_get_member(p.message));
+    bool interactive = sd_bus_message_get_allow_interactive_authorization(p.message) > 0;
+
+    if (polkit_read(reply, rule->member, rule->action, interactive, &denied) > 0)
+        (void)carry_out(p.message, p.apply, p.userdata);
+    else
+        (void)sd_bus_reply_method_error(p.message, &denied);
+    return 0;
+}
+
+static int ask_polkit(struct pending *p, const struct authorize_rule *rule)
+{
+    p->slot = sd_bus_slot_unref(p->slot);
+    (void)snprintf(p->cancel_id, sizeof(p->cancel_id), "vmtide-%" PRIu64, ++p->authorize->queries);
+    return polkit_ask(sd_bus_message_get_bus(p->message), sd_bus_message_get_sender(p->message), rule->action,
+            sd_bus_message_get_allow_interactive_authorization(p->message) > 0, p->cancel_id, on_polkit, p,
+            &p->slot);
+}
+
+static void deny(sd_bus_message *m, const char *why)
+{
+    (void)sd_bus_reply_method_errorf(
+            m, SD_BUS_ERROR_ACCESS_DENIED, "%s is not allowed: %s", sd_bus_message_get_member(m), why);
+}
+
+/* The bus has told who calls; an error means that the caller has gone, who gets nothing done. */
+static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    struct pending *p = userdata;
+    const sd_bus_error *e = sd_bus_message_get_error(reply);
+    struct authorize *a = p->authorize;
+    const char *member = sd_bus_message_get_member(p->message);
+    enum authorize_verdict verdict = AUTHORIZE_NO;
+    uint32_t uid;
+
+    if (!e && sd_bus_message_read(reply, "u", &uid) >= 0)
+        verdict = authorize_judge(a->rules, member, uid, a->monitor_uid);
+    if (verdict == AUTHORIZE_YES) {
+        _cleanup_(pending_clear) struct pending taken = pending_take(p);
+
+        (void)carry_out(taken.message, taken.apply, taken.userdata);
+    } else if (verdict != AUTHORIZE_ASK || ask_polkit(p, find_rule(a->rules, member)) < 0) {
+        deny(p->message, e ? "the bus does not say who calls" : "polkit cannot be asked");
+        pending_clear(p);
+    }
+    return 0;
+}
+
+static struct pending *pending_new(struct authorize *a, const char *sender)
+{
+    struct pending *found = NULL;
+    unsigned own = 0;
+
+    for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++)
+        if (!a->pending[i].message)
+            found = &a->pending[i];
+        else if (streq(sd_bus_message_get_sender(a->pending[i].message), sender))
+            own++;
+    return own < AUTHORIZE_PENDING_EACH_MAX ? found : NULL;
+}
+
+static int answer_known(
+        struct authorize *a, sd_bus_message *m, uid_t uid, sd_bus_message_handler_t apply, void *userdata)
+{
+    if (authorize_judge(a->rules, sd_bus_message_get_member(m), uid, a->monitor_uid) == AUTHORIZE_YES)
+        return carry_out(m, apply, userdata);
+    deny(m, "this socket is for root and for the monitor's own calls");
+    return 1;
+}
+
+int authorize(struct authorize *a, sd_bus_message *m, const uid_t *known_uid, sd_bus_message_handler_t apply,
+        void *userdata)
+{
+    const char *sender = sd_bus_message_get_sender(m);
+    struct pending *p;
+    int r;
+
+    if (known_uid)
+        return answer_known(a, m, *known_uid, apply, userdata);
+    p = sender ? pending_new(a, sender) : NULL;
+    if (!p)
+        return sd_bus_reply_method_errorf(m, ERROR_LIMIT_EXCEEDED,
+                "%u calls of everybody's, or %u of yours, wait for their authorisation already; try again",
+                AUTHORIZE_PENDING_MAX, AUTHORIZE_PENDING_EACH_MAX);
+    r = sd_bus_call_method_async(sd_bus_message_get_bus(m), &p->slot, "org.freedesktop.DBus",
+            "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixUser", on_uid, p, "s", sender);
+    if (r < 0)
+        return r;
+    p->authorize = a;
+    p->message = sd_bus_message_ref(m);
+    p->apply = apply;
+    p->userdata = userdata;
+    return 1;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <sys/types.h>
+#include <systemd/sd-bus.h>
+
+#include "macro.h"
+
+/* Who may do what. One table from method to action; what is not in it is nobody's. Root, and the monitor's
+ * user for its own actions, are known by uid and never wait for polkit; everybody else is polkit's to judge.
+ */
+struct authorize;
+
+#define AUTHORIZE_PENDING_MAX 16u
+/* Of one caller, so that no client alone keeps others from asking. */
+#define AUTHORIZE_PENDING_EACH_MAX 8u
+
+struct authorize_rule {
+    const char *member; /* NULL ends the table */
+    const char *action;
+    bool monitor; /* the monitor's user may, unasked */
+};
+
+/* What is known of a call without polkit. */
+enum authorize_verdict {
+    AUTHORIZE_NO,
+    AUTHORIZE_YES,
+    AUTHORIZE_ASK,
+    _AUTHORIZE_VERDICT_MAX,
+    _AUTHORIZE_VERDICT_INVALID = -EINVAL,
+};
+enum authorize_verdict authorize_judge(
+        const struct authorize_rule *rules, const char *member, uid_t uid, uid_t monitor_uid);
+
+/* rules must outlive it. */
+int authorize_new(const struct authorize_rule *rules, uid_t monitor_uid, struct authorize **ret);
+struct authorize *authorize_free(struct authorize *a);
+
+/* The bus has gone: whoever waits for an answer over it gets none. */
+void authorize_cancel(struct authorize *a);
+/* This caller has: nothing of its is done any more. */
+void authorize_caller_gone(struct authorize *a, const char *name);
+
+/* Calls apply(m, …) when the caller may, at once when known_uid is one (a private connection), else when the
+ * bus has told who it is and polkit, if it has to be asked, says yes: without waiting. Answers the message
+ * itself when not. */
+int authorize(struct authorize *a, sd_bus_message *m, const uid_t *known_uid, sd_bus_message_handler_t apply,
+        void *userdata);
