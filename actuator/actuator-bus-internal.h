@@ -7,6 +7,7 @@
 #include "authorize.h"
 #include "callers.h"
 #include "peers.h"
+#include "reclaim-worker.h"
 #include "system-bus.h"
 
 struct actuator_bus {
@@ -16,6 +17,7 @@ struct actuator_bus {
     char *procfs;
     struct peers *peers;
     struct authorize *authorize;
+    struct reclaim_worker *reclaim;
     struct actuator *actuator;
     struct actuator_view view; /* what the properties are */
     struct actuator_view told; /* what the bus was told last */

@@ -53,6 +53,8 @@ static const sd_bus_vtable vtable[] = {
             SD_BUS_RESULT("t", requested_size), methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("OpenPressureTrigger", SD_BUS_ARGS("s", kind, "t", stall_usec, "t", window_usec),
             SD_BUS_RESULT("h", trigger), methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Reclaim", SD_BUS_ARGS("t", bytes), SD_BUS_RESULT("t", reclaimed), methods_handle,
+            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Report", SD_BUS_ARGS("t", available, "t", total, "u", some10, "s", level),
             SD_BUS_NO_RESULT, methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("DeclineShrink", SD_BUS_ARGS("t", id, "s", code), SD_BUS_NO_RESULT,
@@ -263,6 +265,7 @@ static int on_exit_loop(sd_event_source *source, void *userdata)
     struct actuator_bus *b = userdata;
 
     actuator_give_up(b->actuator, "the actuator is being stopped");
+    reclaim_worker_give_up(b->reclaim);
     return 0;
 }
 
@@ -277,6 +280,8 @@ int actuator_bus_new(
     b->actuator = a;
     b->procfs = g_strdup(o->procfs);
     r = authorize_new(methods_rules, o->monitor_uid, &b->authorize);
+    if (r >= 0)
+        r = reclaim_worker_new(event, o->cgroupfs, o->procfs, &b->reclaim);
     if (r >= 0)
         r = peers_new(event, o->socket, o->monitor_uid, o->monitor_gid, &peers_ops, b, &b->peers);
     if (r < 0)
@@ -305,6 +310,7 @@ struct actuator_bus *actuator_bus_free(struct actuator_bus *b)
         return NULL;
     actuator_give_up(b->actuator, "the actuator is being stopped");
     actuator_set_ops(b->actuator, NULL, NULL);
+    reclaim_worker_free(b->reclaim);
     authorize_free(b->authorize);
     peers_free(b->peers);
     system_bus_free(b->system);

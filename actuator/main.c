@@ -20,6 +20,7 @@ struct program {
     char *bus_address;
     char *sysfs;
     char *procfs;
+    char *cgroupfs;
     char *monitor_user;
     gboolean version;
 
@@ -40,6 +41,7 @@ static void program_clear(struct program *p)
     g_free(p->bus_address);
     g_free(p->sysfs);
     g_free(p->procfs);
+    g_free(p->cgroupfs);
     g_free(p->monitor_user);
 }
 
@@ -60,6 +62,8 @@ static int parse_options(struct program *p, int *argc, char ***argv)
                 "Who the monitor runs as (default " MONITOR_USER ")", "NAME" },
         { "sysfs", 0, 0, G_OPTION_ARG_FILENAME, &p->sysfs, "Where the kernel's devices are (default /sys)",
                 "DIR" },
+        { "cgroupfs", 0, 0, G_OPTION_ARG_FILENAME, &p->cgroupfs,
+                "Where the cgroup v2 hierarchy is (default /sys/fs/cgroup)", "DIR" },
         { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs, "Where memory statistics are (default /proc)",
                 "DIR" },
         { "version", 0, 0, G_OPTION_ARG_NONE, &p->version, "Print the version and exit", NULL },
@@ -149,6 +153,7 @@ static int run(struct program *p)
         .address = p->bus_address,
         .socket = p->socket ?: ACTUATOR_SOCKET,
         .procfs = p->procfs ?: "/proc",
+        .cgroupfs = p->cgroupfs ?: "/sys/fs/cgroup",
     };
     struct actuator_options options = {
         .config = &p->config,

@@ -4,6 +4,7 @@
 
 #include "actuator-bus-internal.h"
 #include "names.h"
+#include "reclaim.h"
 #include "text.h"
 #include "trigger.h"
 
@@ -11,20 +12,21 @@ const struct authorize_rule methods_rules[] = {
     { "Plug", "org.vmtide.plug", true },
     { "Unplug", "org.vmtide.unplug", true },
     { "OpenPressureTrigger", "org.vmtide.monitor", true },
+    { "Reclaim", "org.vmtide.monitor", true },
     { "Report", "org.vmtide.monitor", true },
     { "DeclineShrink", "org.vmtide.monitor", true },
     { NULL, NULL, false },
 };
 
 /* A caller that has gone by now just hears nothing. */
-static void on_done(uint64_t requested_size, const char *error, const char *text, void *userdata)
+static void on_done(uint64_t bytes, const char *error, const char *text, void *userdata)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = userdata;
 
     if (error)
         (void)sd_bus_reply_method_errorf(m, error, "%s", text);
     else
-        (void)sd_bus_reply_method_return(m, "t", requested_size);
+        (void)sd_bus_reply_method_return(m, "t", bytes);
 }
 
 static int read_resize(sd_bus_message *m, uint64_t *ret_bytes, const char **ret_reason, sd_bus_error *error)
@@ -139,6 +141,36 @@ static int apply_trigger(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return sd_bus_reply_method_return(m, "h", fd);
 }
 
+static int read_reclaim(sd_bus_message *m, uint64_t *ret_bytes, sd_bus_error *error)
+{
+    char text[LIMITS_TEXT_MAX];
+    const char *name;
+    int r = sd_bus_message_read(m, "t", ret_bytes);
+
+    if (r >= 0 && reclaim_check(*ret_bytes, &name, text) < 0)
+        r = sd_bus_error_setf(error, name, "%s", text);
+    return r;
+}
+
+static int check_reclaim(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    uint64_t bytes;
+
+    return read_reclaim(m, &bytes, error);
+}
+
+static int apply_reclaim(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    struct actuator_bus *b = userdata;
+    uint64_t bytes;
+    int r = read_reclaim(m, &bytes, error);
+
+    if (r < 0)
+        return r;
+    reclaim_worker_start(b->reclaim, bytes, on_done, sd_bus_message_ref(m));
+    return 1;
+}
+
 struct report {
     uint64_t available;
     uint64_t total;
@@ -234,6 +266,7 @@ int methods_handle(sd_bus_message *m, void *userdata, sd_bus_error *error)
         { "Plug", check_resize, apply_resize },
         { "Unplug", check_resize, apply_resize },
         { "OpenPressureTrigger", check_trigger, apply_trigger },
+        { "Reclaim", check_reclaim, apply_reclaim },
         { "Report", check_report, apply_report },
         { "DeclineShrink", check_decline, apply_decline },
     };

@@ -64,7 +64,7 @@ def test_hello_says_what_the_guest_is(stage):
 
 METHODS = (('Plug', 'ts', 2 * MIB, 'test'), ('Unplug', 'ts', 2 * MIB, 'test'),
            ('OpenPressureTrigger', 'stt', 'some', 5000, 2000000), ('Report', 'ttus', 1, 2, 3, 'normal'),
-           ('DeclineShrink', 'ts', 1, 'busy'))
+           ('DeclineShrink', 'ts', 1, 'busy'), ('Reclaim', 't', MIB))
 
 
 @pytest.mark.parametrize('method', METHODS, ids=lambda m: m[0])
@@ -98,6 +98,7 @@ def test_root_and_the_monitor_may(stage, uid, private):
     assert client.reply(serial) == (GIB,)
     assert client.call('Report', 'ttus', 1, 2, 3, 'normal', at=ACTUATOR) == ()
     client.call('OpenPressureTrigger', 'stt', 'some', 5000, 2000000, at=ACTUATOR)
+    assert refused(client, 'Reclaim', 't', MIB).name == 'NotSupported'  # allowed, but there is no cgroup v2
     stage.host.say('shrink', id=1, size=0, reason='test')
     client.pump(0.1)
     assert client.call('DeclineShrink', 'ts', 1, 'busy', at=ACTUATOR) == ()
@@ -160,7 +161,8 @@ def test_installed_bus_policy(stage):
     assert not own(stranger, 'org.vmtide.Monitor1')
     assert own(nobody, 'org.vmtide.Monitor1')
     stage.start('policed-actuator', BUILD / 'actuator/vmtide-actuator', f'--port={stage.folder}/none',
-                f'--sysfs={stage.folder}/sys', f'--procfs={stage.folder}/proc', f'--bus=unix:path={stage.folder}/policed',
+                f'--sysfs={stage.folder}/sys', f'--procfs={stage.folder}/proc', f'--cgroupfs={stage.folder}/cgroup',
+                f'--bus=unix:path={stage.folder}/policed',
                 f'--socket={stage.folder}/policed.sock', '--monitor-user=nobody')
     wait_until(lambda: root.call('NameHasOwner', 's', 'org.vmtide.Actuator1', at=NAME_OWNER)[0], 10, 'it has its name')
     # Everybody may ask; it is the actuator that says no.
