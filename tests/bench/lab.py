@@ -3,15 +3,22 @@
 
 import argparse
 import contextlib
+import math
 import re
 import sys
 import tempfile
+import time
 
-from tests.vm.rig import overlay
+from tests.vm.rig import image, overlay
 from tests.vm.rig.paths import RigError, build_dir
-from tests.vm.rig.qemu import Guest
+from tests.vm.rig.qemu import MIB, Guest
 
-CLIENT = '/usr/local/bin/vmplug'
+FOLDER = '/usr/local/bin'
+CLIENT = f'{FOLDER}/vmplug'
+# A guest that compiles, with room on its disk.
+COMPILER = ('gcc', 'libc6-dev', 'libsystemd-dev', 'libglib2.0-dev', 'libjansson-dev', 'libcmocka-dev')
+DISK_SIZE = '24G'
+HOST_RESERVE = '256M'
 
 
 def parser(name, text):
@@ -21,18 +28,37 @@ def parser(name, text):
 
 
 @contextlib.contextmanager
-def guest(name, kernel, host_arguments=()):
-    """A guest that runs what was installed, with a host daemon that it has met."""
-    client = (build_dir() / 'tests/vm/guest/vmplug').read_bytes()
+def installed():
+    """The tree that `meson install` makes."""
     with tempfile.TemporaryDirectory(prefix='vmt-') as destdir:
         overlay.install_build(destdir)
+        yield destdir
+
+
+def tools(*names):
+    """Programs of the build for the guest: what Guest takes as files."""
+    return {f'{FOLDER}/{name}': ((build_dir() / 'tests/vm/guest' / name).read_bytes(), 0o755) for name in names}
+
+
+def big_disk():
+    """The image of the guests that compile and write much."""
+    return image.image(COMPILER, DISK_SIZE)
+
+
+@contextlib.contextmanager
+def guest(name, kernel, host_arguments=()):
+    """A guest that runs what was installed, with a host daemon that it has met."""
+    with installed() as destdir:
         print(f'booting a guest with Linux {kernel} …', file=sys.stderr)
-        with Guest(kernel=kernel, destdir=destdir, logs=build_dir() / 'vm-logs' / f'bench-{name}',
-                   files={CLIENT: (client, 0o755)}) as running:
+        with Guest(kernel=kernel, destdir=destdir, logs=log_folder(name), files=tools('vmplug')) as running:
             running.wait_booted()
-            running.start_host('--host-reserve', '256M', *host_arguments)
+            running.start_host('--host-reserve', HOST_RESERVE, *host_arguments)
             wait_connected(running)
             yield running
+
+
+def log_folder(name):
+    return build_dir() / 'vm-logs' / f'bench-{name}'
 
 
 def wait_connected(running):
@@ -40,6 +66,33 @@ def wait_connected(running):
              'org.vmtide.Actuator1 HostConnected 2>/dev/null | grep -q true && exit 0; sleep 0.2; done; exit 1'
     if running.run(script, timeout=60).status != 0:
         raise RigError('the actuator never met the host; see the logs')
+
+
+def drain(running, monitor=True, rest=128 * MIB, timeout=60):
+    """Takes all plugged memory away at once, so that the next case begins like the first; what something still
+    holds at the end of the wait stays."""
+    running.check('systemctl stop vmtide-monitor; sync; echo 3 >/proc/sys/vm/drop_caches', timeout=120)
+    running.request(0)
+    deadline = time.monotonic() + timeout
+    while (size := running.size()) > rest and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if size > 0:
+        time.sleep(1)
+        running.request(running.size())
+    if monitor:
+        running.check('systemctl start vmtide-monitor', timeout=60)
+        wait_connected(running)
+
+
+def psi_total(running):
+    """Stalled time so far in seconds: (some, full)."""
+    text = running.read('/proc/pressure/memory')
+    return tuple(int(n) / 1e6 for n in re.findall(r'total=(\d+)', text))
+
+
+def vmstat(running):
+    return {name: int(value) for name, value in
+            (line.split() for line in running.read('/proc/vmstat').splitlines())}
 
 
 def median(values):
@@ -51,6 +104,23 @@ def median(values):
 def percentile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
+
+
+def confidence(values, wanted=0.95):
+    """A confidence interval of the median by order statistics, which assumes nothing of the distribution:
+    (low, high, coverage). With few values it is the range of all, and covers what it covers."""
+    ordered, count = sorted(values), len(values)
+    tail, skip = 0.5 ** count, 0
+    while skip + 1 < (count + 1) // 2 and 1 - 2 * (tail + math.comb(count, skip + 1) * 0.5 ** count) >= wanted:
+        skip += 1
+        tail += math.comb(count, skip) * 0.5 ** count
+    return ordered[skip], ordered[count - 1 - skip], 1 - 2 * tail
+
+
+def interval(values):
+    """A median with its confidence interval, in words."""
+    low, high, coverage = confidence(values)
+    return f'{median(values):.3f} [{low:.3f}, {high:.3f}] ({coverage * 100:.0f} %, n = {len(values)})'
 
 
 def main_pid(running, unit):

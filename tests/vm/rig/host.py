@@ -17,11 +17,14 @@ class HostDaemon:
         self._argv = []
         self.log = guest.logs / 'host.log'
 
-    def start(self, *arguments, name='guest', maximum=None, minimum=None, binary=None):
-        """Starts it: by default with `--vm` for the guest's sockets and devices; ARGUMENTS come after that."""
+    def start(self, *arguments, name='guest', maximum=None, minimum=None, binary=None, channel=None):
+        """Starts it: by default with `--vm` for the guest's sockets and devices; ARGUMENTS come after that.
+
+        channel: a socket to use instead of the guest's own, for something that stands in between.
+        """
         if self.running():
             raise RigError('vmtide-host runs already')
-        vm = [name, f'channel={self._guest.channel_path}', f'qmp={self._guest.host_qmp_path}',
+        vm = [name, f'channel={channel or self._guest.channel_path}', f'qmp={self._guest.host_qmp_path}',
               f'device={"+".join(self._guest.devices)}',
               f'max={maximum or self._guest.device * len(self._guest.devices)}']
         if minimum is not None:

@@ -117,7 +117,7 @@ def kernel(series):
     return Kernel(series, release, folder / 'vmlinuz', initrd / 'initrd', folder / 'lib/modules')
 
 
-def _make_image(kernels, folder):
+def _make_image(kernels, folder, packages, size):
     image = folder / 'guest.ext4'
     with tempfile.TemporaryDirectory(prefix='vmtide-image-') as scratch:
         scratch = Path(scratch)
@@ -133,9 +133,9 @@ def _make_image(kernels, folder):
         hooks.append(f'cp -a --one-file-system "$1" {tree} && cd {tree} && '
                      f'rm -rf dev/* proc/* sys/* run/* var/lib/apt/lists/* var/cache/apt/*')
         hooks.append(f'mke2fs -q -t ext4 -E lazy_itable_init=0,root_owner=0:0 -O ^metadata_csum '
-                     f'-d {tree} {made} {IMAGE_SIZE} && rm -rf {tree}')
+                     f'-d {tree} {made} {size} && rm -rf {tree}')
         argv = [find_tool('mmdebstrap'), '--quiet', '--variant=minbase', '--format=null',
-                f'--include={",".join(PACKAGES)}', f'--aptopt={settings}']
+                f'--include={",".join(packages)}', f'--aptopt={settings}']
         argv += [f'--dpkgopt=path-exclude=/usr/share/{d}/*' for d in ('man', 'doc', 'locale', 'info')]
         argv += [f'--customize-hook={hook}' for hook in hooks]
         argv += [apt.CODENAME, '/dev/null', str(archive.sources)]
@@ -147,17 +147,21 @@ def _make_image(kernels, folder):
     image.chmod(0o644)
 
 
-def image():
-    """The guest's disk: Debian with systemd, dbus, polkitd and udev, and the modules of every kernel."""
+def image(extra=(), size=IMAGE_SIZE):
+    """The guest's disk: Debian with systemd, dbus, polkitd and udev, and the modules of every kernel.
+
+    extra: more packages, for a guest that is to do more; such an image is kept beside the ordinary one.
+    """
     kernels = [kernel(series) for series in KERNELS]
+    packages = (*PACKAGES, *extra)
 
     def make(folder):
         say('guest image: making (about 40 s)')
         begin = time.monotonic()
-        _make_image(kernels, folder)
+        _make_image(kernels, folder, packages, size)
         say(f'guest image: made in {time.monotonic() - begin:.0f} s')
 
-    key = _key(PACKAGES, IMAGE_SIZE, [k.release for k in kernels])
+    key = _key(packages, size, [k.release for k in kernels])
     return cached(f'guest-{key}', make) / 'guest.ext4'
 
 

@@ -44,10 +44,11 @@ class Guest:
     destdir   the installed tree that the guest runs (overlay.install_build()), None for a bare Debian
     units     which units of it are enabled; files: more files (overlay.make())
     logs      folder for console.log, journal.log, qemu.log and host.log
+    disk      an image that was made with more packages (image.image()), None for the ordinary one
     """
 
     def __init__(self, kernel='6.1', boot='1G', device='8G', ndevices=1, smp=2, memhp='online_movable', append='',
-                 destdir=None, units=overlay.GUEST_UNITS, files=None, logs=None, accelerator='auto', qemu_args=()):
+                 destdir=None, units=overlay.GUEST_UNITS, files=None, logs=None, accelerator='auto', qemu_args=(), disk=None):
         self.kernel = image.kernel(kernel)
         self.boot = parse_size(boot)
         self.device = parse_size(device)
@@ -58,6 +59,7 @@ class Guest:
         self._overlay = (destdir, units, files)
         self._accelerator = accelerator
         self._qemu_args = list(qemu_args)
+        self._disk = disk or image.image()
         # Short, because the path of a unix socket is; open to look through, because the host daemon is not root.
         self.folder = Path(tempfile.mkdtemp(prefix='vmt-', dir='/tmp'))
         self.folder.chmod(0o711)
@@ -105,7 +107,7 @@ class Guest:
                 '-no-user-config', '-display', 'none', '-S', '-smp', self.smp,
                 '-m', f'{self.boot // MIB}M,maxmem={maximum}M,slots=2',
                 '-kernel', self.kernel.vmlinuz, '-initrd', initrd, '-append', self._cmdline,
-                '-drive', f'file={image.image()},format=raw,if=none,id=disk,snapshot=on,cache=unsafe',
+                '-drive', f'file={self._disk},format=raw,if=none,id=disk,snapshot=on,cache=unsafe',
                 '-device', 'virtio-blk-pci,drive=disk',
                 '-chardev', f'file,id=console,path={self.logs}/console.log', '-serial', 'chardev:console',
                 '-device', 'virtio-serial-pci',
@@ -227,16 +229,17 @@ class Guest:
         """Sets a device's requested size, as the host daemon would."""
         self.qmp('qom-set', path=f'/machine/peripheral/{device}', property='requested-size', value=parse_size(size))
 
-    def _device_sums(self):
+    def device_sums(self):
+        """(size, requested size) of all devices together."""
         devices = [entry['data'] for entry in self.qmp('query-memory-devices') if entry['type'] == 'virtio-mem']
         return sum(d['size'] for d in devices), sum(d['requested-size'] for d in devices)
 
     def size(self):
         """Plugged bytes of all devices, as QEMU knows them."""
-        return self._device_sums()[0]
+        return self.device_sums()[0]
 
     def requested_size(self):
-        return self._device_sums()[1]
+        return self.device_sums()[1]
 
     def wait_size(self, condition, timeout):
         """Waits until CONDITION(size) holds; a number waits for just that size. Returns the size."""

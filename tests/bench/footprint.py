@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""scripts/bench footprint: the memory that QEMU holds for the same work in four guests: of fixed size, with free page
+reporting, resized by a rule on the host, and with vmtide. With --pairs: what vmtide costs in time and CPU, by
+interleaved runs of a shorter workload against a guest of fixed size."""
+
+import json
+import sys
+from pathlib import Path
+
+from . import footprint_arms, footprint_report, footprint_run, lab, workload
+from .footprint_run import Run
+
+
+def arguments():
+    parser = lab.parser('footprint', __doc__)
+    parser.add_argument('--arms', type=lambda text: text.split(','), default=footprint_arms.DEFAULT,
+                        help=f'some of {",".join(footprint_arms.ARMS)} (default {",".join(footprint_arms.DEFAULT)})')
+    parser.add_argument('--gap', type=int, help=f'seconds of idle gaps (default {workload.FULL.gap})')
+    parser.add_argument('--quick', action='store_true', help='a small workload: a look, no result')
+    parser.add_argument('--pairs', type=int, metavar='N', help='N interleaved pairs of a shorter workload instead')
+    parser.add_argument('--plot', default='footprint.svg', help='where the plot goes (default %(default)s)')
+    parser.add_argument('--out', help='a JSON file for the results; arms that are not run now are taken from it')
+    options = parser.parse_args()
+    for arm in options.arms:
+        if arm not in footprint_arms.ARMS:
+            parser.error(f'{arm} is none of the arms: {", ".join(footprint_arms.ARMS)}')
+    return options
+
+
+def load(path):
+    if not path or not Path(path).exists():
+        return {}
+    return {arm: Run(**fields) for arm, fields in json.loads(Path(path).read_text(encoding='utf-8')).items()}
+
+
+def save(path, runs):
+    if path:
+        fields = {arm: run._asdict() for arm, run in runs.items()}
+        Path(path).write_text(json.dumps(fields), encoding='utf-8')
+
+
+def run_arms(options, destdir):
+    plan = workload.QUICK if options.quick else workload.FULL
+    if options.gap is not None:
+        plan = plan._replace(gap=options.gap, rest=options.gap)
+    runs = load(options.out)
+    for arm in options.arms:
+        with footprint_arms.started(arm, options.kernel, destdir) as (guest, who):
+            workload.install(guest)
+            print(f'{arm}: the workload …', file=sys.stderr)
+            runs[arm] = footprint_run.run(guest, who, plan)
+            print(f'{arm}: {footprint_run.footprint(runs[arm].samples):.2f} GiB·min in '
+                  f'{runs[arm].samples[-1][0]:.0f} s', file=sys.stderr)
+        save(options.out, runs)
+    runs = {arm: runs[arm] for arm in footprint_arms.ARMS if arm in runs}
+    footprint_report.table(runs)
+    footprint_report.plot(runs, options.plot, options.kernel)
+    print(f'plot: {options.plot}')
+
+
+def run_pairs(options, destdir):
+    """Both guests live all the time, and one of them rests; who works first alternates."""
+    ratios = {'seconds': [], 'cpu': []}
+    plan = workload.QUICK if options.quick else workload.PAIR
+    print(f'{"pair":>4} {"arm":8} {"work s":>8} {"guest CPU":>9} {"PSI some":>9} {"kills":>6} {"resizes":>8}')
+    with footprint_arms.started('fixed', options.kernel, destdir) as fixed, \
+            footprint_arms.started('vmtide', options.kernel, destdir) as ours:
+        guests = {'fixed': fixed, 'vmtide': ours}
+        for guest, _who in guests.values():
+            workload.install(guest)
+        for pair in range(-1, options.pairs):
+            runs = {}
+            for arm in guests if pair % 2 == 0 else reversed(guests):
+                guest, who = guests[arm]
+                if arm == 'vmtide':
+                    lab.drain(guest)
+                else:
+                    guest.check('sync; echo 3 >/proc/sys/vm/drop_caches', timeout=120)
+                run = runs[arm] = footprint_run.run(guest, who, plan)
+                print(f'{pair + 1 or "warm":>4} {arm:8} {run.seconds:8.2f} {run.cpu:9.2f} {run.psi_some:9.2f} '
+                      f'{run.kills:6} {run.resizes:8}', flush=True)
+            for name, values in ratios.items():
+                if pair >= 0:  # the first one warms both up
+                    values.append(getattr(runs['vmtide'], name) / getattr(runs['fixed'], name))
+    for name, text in (('seconds', 'workload time'), ('cpu', 'guest CPU time, with the rest after the work')):
+        print(f'{text}, vmtide over fixed, median: {lab.interval(ratios[name])}')
+    print('asked: at most 1.05 of time and 1.02 of CPU')
+
+
+def main():
+    options = arguments()
+    if options.pairs is not None and options.pairs < 1:
+        raise lab.RigError('--pairs: at least 1')
+    with lab.installed() as destdir:
+        if options.pairs:
+            run_pairs(options, destdir)
+        else:
+            run_arms(options, destdir)
+    return 0
+
+
+lab.run(main)
