@@ -55,6 +55,8 @@ static const sd_bus_vtable vtable[] = {
             SD_BUS_RESULT("h", trigger), methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Reclaim", SD_BUS_ARGS("t", bytes), SD_BUS_RESULT("t", reclaimed), methods_handle,
             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ArmGuard", SD_BUS_ARGS("t", headroom), SD_BUS_NO_RESULT, methods_handle,
+            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Report", SD_BUS_ARGS("t", available, "t", total, "u", some10, "s", level),
             SD_BUS_NO_RESULT, methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("DeclineShrink", SD_BUS_ARGS("t", id, "s", code), SD_BUS_NO_RESULT,
@@ -221,6 +223,7 @@ static void on_peer_gone(sd_bus *bus, void *userdata)
 
     (void)snprintf(name, sizeof(name), "private %p", (void *)bus);
     callers_forget(&b->callers, name);
+    actuator_caller_gone(b->actuator, name);
 }
 
 static const struct peers_ops peers_ops = {
@@ -243,6 +246,7 @@ static void on_bus_lost(void *userdata)
 
     authorize_cancel(b->authorize);
     callers_forget_prefix(&b->callers, ":");
+    actuator_caller_gone(b->actuator, ":");
 }
 
 static void on_bus_name_gone(const char *name, void *userdata)
@@ -251,6 +255,7 @@ static void on_bus_name_gone(const char *name, void *userdata)
 
     callers_forget(&b->callers, name);
     authorize_caller_gone(b->authorize, name);
+    actuator_caller_gone(b->actuator, name);
 }
 
 static const struct system_bus_ops system_bus_ops = {

@@ -5,6 +5,7 @@
 #include <syslog.h>
 
 #include "channel.h"
+#include "guard.h"
 
 static const char *const level_names[] = { "err", "warning", "notice", "info", "debug", NULL };
 
@@ -19,10 +20,44 @@ const struct config_option actuator_options[] = {
     { "Actuator", "RequestTimeout", CONFIG_USEC, FIELD(request_timeout_usec), 100 * USEC_PER_MSEC,
             60 * USEC_PER_SEC, NULL },
     { "Actuator", "Onlining", CONFIG_ENUM, FIELD(onlining), 0, 0, hotplug_onlining_names },
+    { "Actuator", "Guard", CONFIG_BOOL, FIELD(guard), 0, 0, NULL },
+    { "Actuator", "GuardSlices", CONFIG_STRING, FIELD(guard_slices), 0, 0, NULL },
     { "Actuator", "Port", CONFIG_STRING, FIELD(port), 0, 0, NULL },
     { "Actuator", "LogLevel", CONFIG_ENUM, FIELD(log_level), 0, 0, level_names },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
+
+static int check_slices(const char *path, const char *slices, char **ret_error)
+{
+    g_auto(GStrv) names = g_strsplit_set(slices, " ", -1);
+    unsigned n = 0;
+
+    for (size_t i = 0; names[i]; i++) {
+        if (*names[i] == '\0')
+            continue;
+        if (!guard_slice_name_is_valid(names[i])) {
+            *ret_error = g_strdup_printf("%s: [Actuator] GuardSlices=%s: %s is no slice at the top like "
+                                         "user.slice, or it is the daemons' own",
+                    path, slices, names[i]);
+            return -EINVAL;
+        }
+        for (size_t k = 0; k < i; k++)
+            if (streq(names[k], names[i])) {
+                *ret_error = g_strdup_printf(
+                        "%s: [Actuator] GuardSlices=%s: %s is there twice", path, slices, names[i]);
+                return -EINVAL;
+            }
+        n++;
+    }
+    if (n == 0 || n > GUARD_SLICES_MAX) {
+        *ret_error =
+                g_strdup_printf("%s: [Actuator] GuardSlices=%s: %u slices, 1 to %u may be (Guard=no turns "
+                                "it off)",
+                        path, slices, n, GUARD_SLICES_MAX);
+        return -ERANGE;
+    }
+    return 0;
+}
 
 int actuator_config_load(const char *path, bool optional, struct actuator_config *ret, char **ret_error)
 {
@@ -31,6 +66,8 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         .request_burst = 20,
         .request_timeout_usec = 5 * USEC_PER_SEC,
         .onlining = HOTPLUG_AUTO,
+        .guard = true,
+        .guard_slices = g_strdup("user.slice machine.slice system.slice"),
         .port = g_strdup("/dev/virtio-ports/" CHANNEL_PORT_NAME),
         .log_level = LOG_INFO - LOG_ERR,
     };
@@ -47,6 +84,8 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
                 FORMAT_BYTES(c.min_size), FORMAT_BYTES(c.max_size));
         r = -ERANGE;
     }
+    if (r >= 0)
+        r = check_slices(path, c.guard_slices, ret_error);
     if (r < 0) {
         config_clear(actuator_options, &c);
         return r;

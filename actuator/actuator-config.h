@@ -12,6 +12,8 @@ struct actuator_config {
     uint32_t request_burst;
     uint64_t request_timeout_usec;
     int onlining; /* enum hotplug_onlining */
+    bool guard;
+    char *guard_slices; /* valid names, spaces between them */
     char *port;
     int log_level; /* index: err warning notice info debug */
 };

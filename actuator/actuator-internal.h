@@ -2,6 +2,7 @@
 #pragma once
 
 #include "actuator.h"
+#include "guard-control.h"
 #include "host-link.h"
 #include "log.h"
 #include "onlining.h"
@@ -24,6 +25,7 @@ struct actuator {
     sd_event_source *timeout;
     sd_event_source *progress_timer;
     struct host_link *link;
+    struct guard_control *guard;
     struct actuator_config config; /* a copy of the numbers; its strings are not ours */
     char *sysfs;
     struct actuator_view view;

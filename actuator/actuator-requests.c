@@ -63,8 +63,11 @@ int actuator_on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
     (void)snprintf(text, sizeof(text), "the host did not answer in %" PRIu64 " ms",
             a->config.request_timeout_usec / USEC_PER_MSEC);
     /* Deadlines are in the queue's order. */
-    while (a->queued > 0 && a->queue[0].deadline <= now_usec())
+    while (a->queued > 0 && a->queue[0].deadline <= now_usec()) {
+        if (a->queue[0].verb == LIMITS_PLUG)
+            guard_control_refused(a->guard, true);
         refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
+    }
     actuator_send_next(a);
     return 0;
 }

@@ -37,6 +37,8 @@ void actuator_publish(struct actuator *a)
     /* Pads with NULs: views are compared byte by byte. */
     (void)strncpy(v->state, progress_state_to_string(progress_state(&a->progress, l, now_usec())),
             sizeof(v->state) - 1);
+    if (a->guard)
+        guard_control_update(a->guard, l);
     if (a->ops)
         a->ops->changed(v, a->ops_userdata);
 }
@@ -130,6 +132,30 @@ static const char *error_of_code(enum channel_code code)
     return ERROR_HOST_REFUSED;
 }
 
+/* Memory will not come now, however long a surge waits for it. */
+static bool is_final(enum channel_code code)
+{
+    return code != CHANNEL_CODE_RATE && code != CHANNEL_CODE_BUSY;
+}
+
+static void on_guard_changed(uint64_t headroom, void *userdata)
+{
+    struct actuator *a = userdata;
+
+    a->view.guard_headroom = headroom;
+    actuator_publish(a);
+}
+
+int actuator_arm_guard(struct actuator *a, uint64_t headroom, const char *caller, uint64_t *ret_total)
+{
+    return guard_control_arm(a->guard, headroom, caller, ret_total);
+}
+
+void actuator_caller_gone(struct actuator *a, const char *prefix)
+{
+    guard_control_caller_gone(a->guard, prefix);
+}
+
 static void take_granted(struct actuator *a, const struct channel_message *m)
 {
     uint64_t size = a->limits.size;
@@ -141,6 +167,7 @@ static void take_granted(struct actuator *a, const struct channel_message *m)
         take_sizes(a, size, m->requested_size);
         return;
     }
+    guard_control_refused(a->guard, false);
     (void)snprintf(a->reason, sizeof(a->reason), "%s", r.reason);
     r.done(m->requested_size, NULL, NULL, r.userdata);
     take_sizes(a, size, m->requested_size);
@@ -155,6 +182,8 @@ static void take_refused(struct actuator *a, const struct channel_message *m)
 
     if (!actuator_answered(a, m->id, &r))
         return;
+    if (r.verb == LIMITS_PLUG && is_final(m->code))
+        guard_control_refused(a->guard, true);
     actuator_refuse(a, &r, error_of_code(m->code), m->text);
     actuator_send_next(a);
 }
@@ -185,6 +214,13 @@ static void take_shrink(struct actuator *a, const struct channel_message *m)
         a->ops->shrink_requested(m->id, m->size, m->reason, a->ops_userdata);
 }
 
+static void take_room(struct actuator *a)
+{
+    guard_control_refused(a->guard, false);
+    if (a->ops)
+        a->ops->room(a->ops_userdata);
+}
+
 static void on_message(const struct channel_message *m, void *userdata)
 {
     struct actuator *a = userdata;
@@ -199,8 +235,8 @@ static void on_message(const struct channel_message *m, void *userdata)
         take_limits(a, m);
     else if (m->op == CHANNEL_SHRINK)
         take_shrink(a, m);
-    else if (m->op == CHANNEL_ROOM && a->ops)
-        a->ops->room(a->ops_userdata);
+    else if (m->op == CHANNEL_ROOM)
+        take_room(a);
 }
 
 /* Both sides start from the host's numbers. */
@@ -209,6 +245,7 @@ static void on_up(const struct channel_message *m, void *userdata)
     struct actuator *a = userdata;
     bool first = !a->limits.host;
 
+    guard_control_refused(a->guard, false);
     a->limits.host = true;
     a->limits.device = hotplug_count_devices(a->sysfs) > 0;
     a->limits.block_size = m->block_size;
@@ -248,11 +285,14 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
 
     a->config = *c;
     a->config.port = NULL;
+    a->config.guard_slices = NULL;
     a->limits.min_size = c->min_size;
     a->limits.max_size = c->max_size;
     a->onlining.wanted = c->onlining;
     if (rate_changed)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());
+    if (a->guard)
+        guard_control_configure(a->guard, c->guard, c->guard_slices);
     if (a->link) {
         actuator_keep_onlining(a, true);
         actuator_publish(a);
@@ -261,6 +301,11 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
 
 static int actuator_start(struct actuator *a, const struct actuator_options *o)
 {
+    const struct guard_control_options guard_options = {
+        .cgroup = o->cgroup,
+        .procfs = o->procfs,
+        .saved = o->guard_saved,
+    };
     struct channel_message hello;
     int r = hello_read(o->sysfs, o->procfs, &hello);
 
@@ -273,6 +318,10 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
             FORMAT_BYTES(hello.memory_block_size),
             a->limits.device ? "virtio-mem is there" : "no virtio-mem device yet");
     actuator_keep_onlining(a, true);
+    r = guard_control_new(a->event, &guard_options, on_guard_changed, a, &a->guard);
+    if (r < 0)
+        return r;
+    guard_control_configure(a->guard, o->config->guard, o->config->guard_slices);
     r = sd_event_add_time(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, actuator_on_timeout, a);
     if (r >= 0)
         r = sd_event_add_time(
@@ -308,6 +357,7 @@ struct actuator *actuator_free(struct actuator *a)
 {
     if (!a)
         return NULL;
+    guard_control_free(a->guard);
     host_link_free(a->link);
     sd_event_source_disable_unref(a->timeout);
     sd_event_source_disable_unref(a->progress_timer);

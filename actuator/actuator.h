@@ -47,6 +47,8 @@ struct actuator_options {
     const char *port; /* over the configuration's */
     const char *sysfs;
     const char *procfs;
+    const char *cgroup;
+    const char *guard_saved;
 };
 
 int actuator_new(sd_event *event, const struct actuator_options *o, struct actuator **ret);
@@ -64,3 +66,8 @@ int actuator_report(
         struct actuator *a, uint64_t available, uint64_t total, uint32_t some10, enum channel_level level);
 /* -ENOENT: the host did not ask by that id. */
 int actuator_decline_shrink(struct actuator *a, uint64_t id, enum channel_code code);
+/* Arms the guard for as long as it is called again within 5 s and the caller stays; headroom 0 disarms.
+ * -ERANGE: more than the MemTotal in *ret_total. */
+int actuator_arm_guard(struct actuator *a, uint64_t headroom, const char *caller, uint64_t *ret_total);
+/* Callers whose names begin like that have left. */
+void actuator_caller_gone(struct actuator *a, const char *prefix);

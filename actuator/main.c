@@ -6,11 +6,14 @@
 #include "actuator-bus.h"
 #include "actuator-config.h"
 #include "actuator.h"
+#include "guard-saved.h"
 #include "log.h"
 #include "names.h"
 #include "service.h"
 
 #define CONFIG_PATH "/etc/vmtide/actuator.conf"
+#define CGROUP "/sys/fs/cgroup"
+#define GUARD_SAVED "/run/vmtide/guard"
 
 struct program {
     char *config_path;
@@ -21,7 +24,9 @@ struct program {
     char *sysfs;
     char *procfs;
     char *cgroupfs;
+    char *guard_saved;
     char *monitor_user;
+    gboolean disarm;
     gboolean version;
 
     struct actuator_config config;
@@ -42,6 +47,7 @@ static void program_clear(struct program *p)
     g_free(p->sysfs);
     g_free(p->procfs);
     g_free(p->cgroupfs);
+    g_free(p->guard_saved);
     g_free(p->monitor_user);
 }
 
@@ -63,9 +69,13 @@ static int parse_options(struct program *p, int *argc, char ***argv)
         { "sysfs", 0, 0, G_OPTION_ARG_FILENAME, &p->sysfs, "Where the kernel's devices are (default /sys)",
                 "DIR" },
         { "cgroupfs", 0, 0, G_OPTION_ARG_FILENAME, &p->cgroupfs,
-                "Where the cgroup v2 hierarchy is (default /sys/fs/cgroup)", "DIR" },
+                "Where the cgroup v2 hierarchy is (default " CGROUP ")", "DIR" },
         { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs, "Where memory statistics are (default /proc)",
                 "DIR" },
+        { "guard-state", 0, 0, G_OPTION_ARG_FILENAME, &p->guard_saved,
+                "Where memory.high is kept that the guard replaces (default " GUARD_SAVED ")", "PATH" },
+        { "disarm", 0, 0, G_OPTION_ARG_NONE, &p->disarm,
+                "Write back what a killed actuator's guard has replaced, and exit", NULL },
         { "version", 0, 0, G_OPTION_ARG_NONE, &p->version, "Print the version and exit", NULL },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
     };
@@ -160,6 +170,8 @@ static int run(struct program *p)
         .port = p->port,
         .sysfs = p->sysfs ?: "/sys",
         .procfs = p->procfs ?: "/proc",
+        .cgroup = p->cgroupfs ?: CGROUP,
+        .guard_saved = p->guard_saved ?: GUARD_SAVED,
     };
     int r = find_monitor_user(
             p->monitor_user ?: MONITOR_USER, &bus_options.monitor_uid, &bus_options.monitor_gid);
@@ -178,6 +190,18 @@ static int run(struct program *p)
     return service_run(event);
 }
 
+static int disarm(const struct program *p)
+{
+    const char *path = p->guard_saved ?: GUARD_SAVED;
+    int r = guard_saved_restore(path, p->cgroupfs ?: CGROUP);
+
+    if (r < 0)
+        log_error("guard: memory.high cannot be written back by %s: %s", path, strerror(-r));
+    else if (r > 0)
+        log_info("guard: memory.high of %d slices written back", r);
+    return r;
+}
+
 static int program_main(struct program *p, int argc, char **argv)
 {
     if (parse_options(p, &argc, &argv) < 0)
@@ -186,6 +210,8 @@ static int program_main(struct program *p, int argc, char **argv)
         puts("vmtide-actuator " VMTIDE_VERSION);
         return EXIT_SUCCESS;
     }
+    if (p->disarm)
+        return disarm(p) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
     if (load_config(p, &p->config) < 0)
         return EX_CONFIG;
     if (set_log_level(p, &p->config) < 0)

@@ -15,6 +15,7 @@ const struct authorize_rule methods_rules[] = {
     { "Reclaim", "org.vmtide.monitor", true },
     { "Report", "org.vmtide.monitor", true },
     { "DeclineShrink", "org.vmtide.monitor", true },
+    { "ArmGuard", "org.vmtide.monitor", true },
     { NULL, NULL, false },
 };
 
@@ -171,6 +172,36 @@ static int apply_reclaim(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return 1;
 }
 
+static int read_guard(sd_bus_message *m, uint64_t *ret_headroom)
+{
+    return sd_bus_message_read(m, "t", ret_headroom);
+}
+
+static int check_guard(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    uint64_t headroom;
+
+    return read_guard(m, &headroom);
+}
+
+/* Answered at once: the worker arms, and GuardHeadroom tells. */
+static int apply_guard(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    struct actuator_bus *b = userdata;
+    uint64_t headroom, total;
+    char name[CALLERS_NAME_MAX];
+    int r = read_guard(m, &headroom);
+
+    if (r < 0)
+        return r;
+    caller_name(b, m, name);
+    if (actuator_arm_guard(b->actuator, headroom, name, &total) == -ERANGE)
+        return sd_bus_error_setf(error, ERROR_INVALID_SIZE,
+                "a headroom of %" G_GUINT64_FORMAT " bytes is more than the guest's memory of %s", headroom,
+                FORMAT_BYTES(total));
+    return sd_bus_reply_method_return(m, NULL);
+}
+
 struct report {
     uint64_t available;
     uint64_t total;
@@ -267,6 +298,7 @@ int methods_handle(sd_bus_message *m, void *userdata, sd_bus_error *error)
         { "Unplug", check_resize, apply_resize },
         { "OpenPressureTrigger", check_trigger, apply_trigger },
         { "Reclaim", check_reclaim, apply_reclaim },
+        { "ArmGuard", check_guard, apply_guard },
         { "Report", check_report, apply_report },
         { "DeclineShrink", check_decline, apply_decline },
     };

@@ -101,7 +101,8 @@ class Machine:
     def start_actuator(self, *more):
         self.start('actuator', BUILD / 'actuator/vmtide-actuator', f'--port={self.folder}/port',
                    f'--sysfs={self.folder}/sys', f'--procfs={self.folder}/proc', f'--cgroupfs={self.folder}/cgroup',
-                   f'--bus={self.address}', f'--socket={self.folder}/actuator.sock', '--monitor-user=nobody', *more)
+                   f'--bus={self.address}', f'--socket={self.folder}/actuator.sock', f'--guard-state={self.folder}/guard',
+                   '--monitor-user=nobody', *more)
 
     def start_monitor(self, *more):
         self.start('monitor', 'setpriv', f'--reuid={NOBODY}', f'--regid={pwd.getpwnam("nobody").pw_gid}', '--clear-groups',

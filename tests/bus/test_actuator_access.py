@@ -64,7 +64,7 @@ def test_hello_says_what_the_guest_is(stage):
 
 METHODS = (('Plug', 'ts', 2 * MIB, 'test'), ('Unplug', 'ts', 2 * MIB, 'test'),
            ('OpenPressureTrigger', 'stt', 'some', 5000, 2000000), ('Report', 'ttus', 1, 2, 3, 'normal'),
-           ('DeclineShrink', 'ts', 1, 'busy'), ('Reclaim', 't', MIB))
+           ('DeclineShrink', 'ts', 1, 'busy'), ('Reclaim', 't', MIB), ('ArmGuard', 't', 0))
 
 
 @pytest.mark.parametrize('method', METHODS, ids=lambda m: m[0])

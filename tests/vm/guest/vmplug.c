@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 
 /* A client of the actuator's private socket for tests and benches, with times on the guest's clock. JSON
- * lines: plug BYTES | unplug BYTES   one request; plug waits until MemTotal has grown by it pingpong N N
- * requests, a block up and a block down in turn, as fast as the rate allows property N                  N
- * reads of a property: the socket and the two loops alone wait TOTAL                  says "watching", then
- * "complete" when MemTotal has reached TOTAL bytes
+ * lines.
+ *
+ * plug BYTES, unplug BYTES: one request; plug waits until MemTotal has grown by it.
+ * pingpong N: N requests, a block up and a block down in turn, as fast as the rate allows.
+ * property N: N reads of a property: the socket and the two loops alone.
+ * wait TOTAL: says "watching", then "complete" when MemTotal has reached TOTAL bytes.
+ * arm HEADROOM: arms the guard every second until it is killed, and says "armed" once.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,12 +135,27 @@ static void property(sd_bus *bus, uint64_t count)
     }
 }
 
+static void arm(sd_bus *bus, uint64_t headroom)
+{
+    for (bool said = false;; said = true) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = sd_bus_call_method(bus, NULL, PATH, INTERFACE, "ArmGuard", &error, NULL, "t", headroom);
+
+        if (r < 0)
+            fail(error.message ? error.message : "ArmGuard", r);
+        if (!said)
+            puts("armed");
+        fflush(stdout);
+        usleep(1000000);
+    }
+}
+
 int main(int argc, char **argv)
 {
     uint64_t value;
 
     if (argc != 3) {
-        fprintf(stderr, "usage: vmplug plug|unplug|pingpong|property|wait NUMBER\n");
+        fprintf(stderr, "usage: vmplug plug|unplug|pingpong|property|wait|arm NUMBER\n");
         return 2;
     }
     value = strtoull(argv[2], NULL, 10);
@@ -153,6 +172,8 @@ int main(int argc, char **argv)
         pingpong(connect_actuator(), value);
     else if (strcmp(argv[1], "property") == 0)
         property(connect_actuator(), value);
+    else if (strcmp(argv[1], "arm") == 0)
+        arm(connect_actuator(), value);
     else
         return 2;
     return 0;

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#include "guard-switch.h"
+
+enum guard_off guard_switch(const struct guard_wish *w, const struct limits *l)
+{
+    if (!w->enabled)
+        return GUARD_OFF_CONFIGURED;
+    if (w->caller_left)
+        return GUARD_OFF_CALLER_LEFT;
+    if (w->headroom == 0)
+        return GUARD_OFF_ASKED;
+    if (!l->device)
+        return GUARD_OFF_NO_DEVICE;
+    if (!l->host || l->block_size == 0)
+        return GUARD_OFF_NO_HOST;
+    if (w->refused)
+        return GUARD_OFF_REFUSED;
+    if (l->size >= limits_effective_max(l))
+        return GUARD_OFF_AT_MAX;
+    return GUARD_ON;
+}
+
+const char *guard_off_text(enum guard_off off)
+{
+    static const char *const texts[_GUARD_OFF_MAX] = {
+        [GUARD_ON] = "armed",
+        [GUARD_OFF_ASKED] = "not asked for",
+        [GUARD_OFF_CONFIGURED] = "Guard=no",
+        [GUARD_OFF_HIERARCHY] = "there is no unified cgroup hierarchy (cgroup v2) with a memory controller",
+        [GUARD_OFF_NO_DEVICE] = "there is no virtio-mem device",
+        [GUARD_OFF_NO_HOST] = "no host answers",
+        [GUARD_OFF_AT_MAX] = "at max size, nothing more can be plugged",
+        [GUARD_OFF_REFUSED] = "the host gives no more now",
+        [GUARD_OFF_CALLER_LEFT] = "the connection that armed it was closed",
+        [GUARD_OFF_STALE] = "not armed again in time",
+        [GUARD_OFF_NO_SLICE] = "none of the slices is there",
+        [GUARD_OFF_FAULT] = "fault",
+        [GUARD_OFF_EXIT] = "the actuator is being stopped",
+    };
+
+    return off >= 0 && off < _GUARD_OFF_MAX ? texts[off] : NULL;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "actuator-limits.h"
+
+/* Whether the guard may be armed, pure. It makes a surge wait for memory that is to come, so it fails open
+ * when none can come. */
+
+enum guard_off {
+    GUARD_ON,
+    GUARD_OFF_ASKED,      /* headroom 0, or nobody has asked yet */
+    GUARD_OFF_CONFIGURED, /* Guard=no */
+    GUARD_OFF_HIERARCHY,  /* no unified cgroup hierarchy with a memory controller */
+    GUARD_OFF_NO_DEVICE,
+    GUARD_OFF_NO_HOST,
+    GUARD_OFF_AT_MAX,      /* nothing more can be plugged */
+    GUARD_OFF_REFUSED,     /* the host gives nothing now, or does not answer */
+    GUARD_OFF_CALLER_LEFT, /* the connection that armed it was closed */
+    GUARD_OFF_STALE,       /* not armed again in time */
+    GUARD_OFF_NO_SLICE,
+    GUARD_OFF_FAULT, /* a file cannot be read or written */
+    GUARD_OFF_EXIT,
+    _GUARD_OFF_MAX,
+    _GUARD_OFF_INVALID = -EINVAL,
+};
+
+struct guard_wish {
+    bool enabled;
+    bool refused;
+    bool caller_left;
+    uint64_t headroom; /* 0: do not arm */
+};
+
+enum guard_off guard_switch(const struct guard_wish *w, const struct limits *l);
+
+const char *guard_off_text(enum guard_off off);

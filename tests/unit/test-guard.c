@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/* Where the guard's lines stand, and when it may be armed. */
+#include "unit.h"
+
+#include <glib.h>
+
+#include "guard-slice.h"
+#include "guard-switch.h"
+#include "guard.h"
+
+/* 1 GiB of boot memory, two slices that use little. */
+static struct guard_sample small_guest(void)
+{
+    return (struct guard_sample){
+        .total = GIB(1),
+        .free = MIB(800),
+        .available = MIB(750),
+        .have_zones = true,
+        .kernel_free = MIB(800),
+        .kernel_low = MIB(4),
+        .kernel_file = MIB(20),
+        .cpus = 2,
+        .n = 2,
+        .slices = {
+            { .usage = MIB(50), .line = GUARD_NO_LINE, .limit = GUARD_NO_LINE },
+            { .usage = MIB(50), .line = GUARD_NO_LINE, .limit = GUARD_NO_LINE },
+        },
+    };
+}
+
+static void test_headroom(void **state)
+{
+    static const struct {
+        uint64_t asked;
+        uint64_t total;
+        uint32_t cpus;
+        uint64_t headroom;
+    } rows[] = {
+        { 0, GIB(1), 2, MIB(192) },
+        { MIB(64), GIB(1), 1, MIB(192) },
+        { MIB(300), GIB(1), 2, MIB(300) },
+        { 0, GIB(64), 64, GIB(1) },
+        { GIB(2), GIB(64), 64, GIB(2) },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+        assert_int_equal(guard_headroom(rows[i].asked, rows[i].total, rows[i].cpus), rows[i].headroom);
+    /* Measured overrun with 32 threads: 73 MB past a 300 MB line, 348 MB past one of 3,000 MB. */
+    assert_true(guard_headroom(0, MIB(3000), 32) > MIB(348));
+    for (uint32_t cpus = 1; cpus < 40; cpus++)
+        assert_true(guard_headroom(0, GIB(8), cpus) <= guard_headroom(0, GIB(8), cpus + 1));
+}
+
+static void test_free_memory_is_shared_out(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    guard_plan(&s, &p);
+    assert_int_equal(p.mode, GUARD_OPEN);
+    assert_int_equal(p.grow, MIB(800 - 192));
+    assert_int_equal(p.look_usec, USEC_FOREVER);
+    assert_true(p.write[0] && p.write[1]);
+    assert_int_equal(p.lines[0], p.lines[1]);
+    assert_int_equal(p.lines[0], MIB(50 + 608 / 2 + 8));
+    /* Who uses more gets more, and who was breached most; the other one keeps a part. */
+    s.slices[0].usage = MIB(500);
+    guard_plan(&s, &p);
+    assert_true(p.lines[0] - MIB(500) > 2 * (p.lines[1] - MIB(50)));
+    s.slices[0].usage = MIB(50);
+    s.slices[1].breached = true;
+    guard_plan(&s, &p);
+    assert_int_equal(p.lines[1] - MIB(50), 487 * MIB(1));
+    assert_int_equal(p.lines[0] - MIB(50), 130 * MIB(1));
+    assert_true(p.look_usec <= GUARD_LOOK_MAX_USEC);
+}
+
+/* The hog has taken all but the headroom: the lines stay, whatever it has overrun them by. */
+static void test_holds(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    s.free = MIB(180);
+    s.available = MIB(130);
+    s.slices[0] = (struct guard_slice_sample){
+        .usage = MIB(660), .line = MIB(640), .limit = GUARD_NO_LINE, .breached = true
+    };
+    s.slices[1].line = MIB(90);
+    guard_plan(&s, &p);
+    assert_int_equal(p.mode, GUARD_HOLDING);
+    assert_false(p.write[0]);
+    assert_int_equal(p.lines[1], MIB(58));
+    /* Memory comes: up at once, to who waits. */
+    s.free += MIB(512);
+    s.available += MIB(512);
+    s.total += MIB(512);
+    guard_plan(&s, &p);
+    assert_int_equal(p.mode, GUARD_OPEN);
+    assert_true(p.write[0] && p.lines[0] > MIB(660 + 350));
+}
+
+/* A full cache and little available: the cache makes room for the headroom, a 20th of the slice at a time. */
+static void test_cache_makes_room(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    s.free = MIB(60);
+    s.available = MIB(280);
+    s.slices[0] = (struct guard_slice_sample){
+        .usage = MIB(700), .clean = MIB(250), .line = MIB(900), .limit = GUARD_NO_LINE, .breached = true
+    };
+    guard_plan(&s, &p);
+    assert_int_equal(p.mode, GUARD_HOLDING);
+    assert_int_equal(p.lines[0], MIB(700 - 35));
+    assert_true(p.write[0]);
+    /* Without clean cache there is nothing to be had by a line below the usage. */
+    s.slices[0].clean = 0;
+    guard_plan(&s, &p);
+    assert_int_equal(p.lines[0], MIB(700));
+}
+
+/* A stream fills what is free with cache: it gets room, and somebody looks on. */
+static void test_stream(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    s.free = MIB(200);
+    s.available = MIB(740);
+    s.slices[0] = (struct guard_slice_sample){
+        .usage = MIB(640), .clean = MIB(580), .line = MIB(640), .limit = GUARD_NO_LINE, .breached = true
+    };
+    guard_plan(&s, &p);
+    assert_int_equal(p.mode, GUARD_LIFTED);
+    assert_int_equal(p.grow, MIB(740 - 192));
+    assert_true(p.write[0] && p.lines[0] > MIB(640 + 400));
+    assert_true(p.look_usec >= GUARD_LOOK_MIN_USEC && p.look_usec <= GUARD_LOOK_MAX_USEC);
+    /* When it is over the lines come down again, above what is used. */
+    s.slices[0].line = p.lines[0];
+    s.slices[0].breached = false;
+    s.free = MIB(40);
+    guard_plan(&s, &p);
+    assert_int_equal(p.lines[0], MIB(648));
+    assert_true(p.write[0]);
+}
+
+/* Movable memory without end, and nothing left for page tables. */
+static void test_kernel_zones(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    s.total = GIB(4);
+    s.free = s.available = GIB(3);
+    s.kernel_free = MIB(46);
+    s.kernel_file = 0;
+    s.slices[0].breached = true;
+    guard_plan(&s, &p);
+    assert_int_equal(p.grow, MIB(160));
+    s.kernel_free = MIB(36);
+    s.slices[0].line = s.slices[1].line = MIB(60);
+    guard_plan(&s, &p);
+    assert_int_equal(p.mode, GUARD_HOLDING);
+    assert_int_equal(p.grow, 0);
+    assert_true(p.lines[0] <= MIB(50));
+    s.have_zones = false;
+    guard_plan(&s, &p);
+    assert_true(p.grow > GIB(2));
+}
+
+static void test_small_moves_are_not_written(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    guard_plan(&s, &p);
+    for (size_t i = 0; i < s.n; i++)
+        s.slices[i].line = p.lines[i];
+    guard_plan(&s, &p);
+    assert_false(p.write[0] || p.write[1]);
+    s.free += MIB(4);
+    guard_plan(&s, &p);
+    assert_false(p.write[0] || p.write[1]);
+    s.free -= MIB(20);
+    guard_plan(&s, &p);
+    assert_false(p.write[0] || p.write[1]);
+    s.free += MIB(40);
+    guard_plan(&s, &p);
+    assert_true(p.write[0] && p.write[1]);
+}
+
+/* Whatever the numbers: never above the administrator's, never far below what is used, never more promised
+ * than there is. */
+static void test_invariants(void **state)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(3);
+
+    for (unsigned round = 0; round < 100000; round++) {
+        struct guard_sample s = { .cpus = (uint32_t)g_rand_int_range(rand, 1, 65), .have_zones = true };
+        struct guard_plan p;
+        uint64_t grown = 0;
+
+        s.n = (size_t)g_rand_int_range(rand, 1, GUARD_SLICES_MAX + 1);
+        s.total = MIB(g_rand_int_range(rand, 256, 100000));
+        s.free = s.total / 1000 * (uint64_t)g_rand_int_range(rand, 0, 1000);
+        s.available = s.total / 1000 * (uint64_t)g_rand_int_range(rand, 0, 1000);
+        s.kernel_free = MIB(g_rand_int_range(rand, 0, 1000));
+        s.kernel_low = MIB(g_rand_int_range(rand, 0, 50));
+        for (size_t i = 0; i < s.n; i++) {
+            struct guard_slice_sample *slice = &s.slices[i];
+
+            slice->usage = KIB(g_rand_int(rand) % (s.total / KIB(1)));
+            slice->clean = slice->usage / 100 * (uint64_t)g_rand_int_range(rand, 0, 100);
+            slice->limit = g_rand_boolean(rand) ? GUARD_NO_LINE : KIB(g_rand_int(rand));
+            slice->line = g_rand_boolean(rand) ? slice->limit : MIN_OF(KIB(g_rand_int(rand)), slice->limit);
+            slice->breached = g_rand_boolean(rand);
+        }
+        guard_plan(&s, &p);
+        assert_true(p.headroom >= GUARD_HEADROOM_MIN && p.headroom <= GUARD_HEADROOM_MAX);
+        for (size_t i = 0; i < s.n; i++) {
+            const struct guard_slice_sample *slice = &s.slices[i];
+            uint64_t lowest = slice->usage - slice->usage / 20;
+
+            assert_true(p.lines[i] <= slice->limit);
+            /* Below what is used only: a line that stands there, the administrator's, clean cache. */
+            assert_true(p.lines[i] >= MIN_OF(MIN_OF(lowest, slice->line), slice->limit));
+            if (p.lines[i] + slice->clean < slice->usage)
+                assert_true(p.lines[i] == slice->line || p.lines[i] == slice->limit);
+            grown += sub_floor(p.lines[i], slice->usage);
+        }
+        assert_true(grown <= MAX_OF(s.free, s.available) + s.n * MIB(10));
+        assert_true(p.look_usec == USEC_FOREVER ||
+                    (p.look_usec >= GUARD_LOOK_MIN_USEC && p.look_usec <= GUARD_LOOK_MAX_USEC));
+    }
+}
+
+static void test_names(void **state)
+{
+    static const char *const good[] = { "user.slice", "machine.slice", "app_2.slice" };
+    static const char *const bad[] = { "", ".slice", "-.slice", "a-b.slice", "vmtide.slice", "user",
+        "user.slicex", "../x.slice", "a/b.slice", "a.b.slice", "user.service" };
+
+    for (size_t i = 0; i < ELEMENTSOF(good); i++)
+        assert_true(guard_slice_name_is_valid(good[i]));
+    for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+        assert_false(guard_slice_name_is_valid(bad[i]));
+}
+
+static void test_switch(void **state)
+{
+    const struct guard_wish wish = { .enabled = true, .headroom = MIB(256) };
+    const struct limits limits = {
+        .device = true,
+        .host = true,
+        .size = GIB(1),
+        .requested_size = GIB(1),
+        .max_size = UINT64_MAX,
+        .host_max_size = GIB(4),
+        .block_size = MIB(2),
+    };
+    struct guard_wish w = wish;
+    struct limits l = limits;
+
+    assert_int_equal(guard_switch(&w, &l), GUARD_ON);
+    w.headroom = 0;
+    assert_int_equal(guard_switch(&w, &l), GUARD_OFF_ASKED);
+    w = wish;
+    w.enabled = false;
+    assert_int_equal(guard_switch(&w, &l), GUARD_OFF_CONFIGURED);
+    w = wish;
+    w.refused = true;
+    assert_int_equal(guard_switch(&w, &l), GUARD_OFF_REFUSED);
+    w = wish;
+    w.caller_left = true;
+    assert_int_equal(guard_switch(&w, &l), GUARD_OFF_CALLER_LEFT);
+    w = wish;
+    l.host = false;
+    assert_int_equal(guard_switch(&w, &l), GUARD_OFF_NO_HOST);
+    l = limits;
+    l.device = false;
+    assert_int_equal(guard_switch(&w, &l), GUARD_OFF_NO_DEVICE);
+    l = limits;
+    /* What was asked for but has not come yet is worth waiting for. */
+    l.requested_size = GIB(4);
+    assert_int_equal(guard_switch(&w, &l), GUARD_ON);
+    l.size = GIB(4);
+    assert_int_equal(guard_switch(&w, &l), GUARD_OFF_AT_MAX);
+    l.size = GIB(1);
+    l.max_size = GIB(1) + MIB(1);
+    assert_int_equal(guard_switch(&w, &l), GUARD_OFF_AT_MAX);
+    for (int i = 0; i < _GUARD_OFF_MAX; i++)
+        assert_non_null(guard_off_text(i));
+    assert_null(guard_off_text(_GUARD_OFF_MAX));
+}
+
+static void test_line_texts(void **state)
+{
+    char buf[GUARD_LINE_TEXT_MAX];
+    uint64_t line = 7;
+
+    assert_int_equal(guard_line_parse("max\n", &line), 0);
+    assert_true(line == GUARD_NO_LINE);
+    assert_string_equal(guard_line_format(buf, GUARD_NO_LINE), "max");
+    assert_int_equal(guard_line_parse("1048576\n", &line), 0);
+    assert_int_equal(line, MIB(1));
+    assert_string_equal(guard_line_format(buf, line), "1048576");
+    for (size_t i = 0; i < 5; i++) {
+        static const char *const bad[] = { "", "maximum", "-1", "12k", "99999999999999999999999999" };
+
+        assert_int_equal(guard_line_parse(bad[i], &line), -EBADMSG);
+        assert_int_equal(line, MIB(1));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_headroom),
+        cmocka_unit_test(test_free_memory_is_shared_out),
+        cmocka_unit_test(test_holds),
+        cmocka_unit_test(test_cache_makes_room),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_kernel_zones),
+        cmocka_unit_test(test_small_moves_are_not_written),
+        cmocka_unit_test(test_invariants),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_switch),
+        cmocka_unit_test(test_line_texts),
+    };
+
+    return cmocka_run_group_tests_name("guard", tests, NULL, NULL);
+}
