@@ -63,6 +63,8 @@ void reclaim_learn(struct reclaim_gate *g, const struct reclaim_result *result, 
 static const struct field stat_table[] = {
     { "anon", offsetof(struct reclaim_memory, anon), false },
     { "file", offsetof(struct reclaim_memory, file), false },
+    { "active_file", offsetof(struct reclaim_memory, active_file), false },
+    { "inactive_file", offsetof(struct reclaim_memory, inactive_file), false },
     { "slab_reclaimable", offsetof(struct reclaim_memory, slab), false },
 };
 
@@ -103,12 +105,24 @@ static int ask(const struct reclaim_io *io, uint64_t piece, const char *more)
     return io->ask(line, io->userdata);
 }
 
-/* One piece, in the form that spares anonymous memory on this kernel. */
+/* Cache that may go; on an old kernel with swap only while it is mostly cold. */
+static uint64_t cache_to_go(const struct reclaim_memory *m, bool old_with_swap)
+{
+    if (!old_with_swap)
+        return sub_floor(m->active_file + m->inactive_file, RECLAIM_CACHE_MIN);
+    return m->inactive_file >= m->active_file ? sub_floor(m->inactive_file, RECLAIM_CACHE_MIN) : 0;
+}
+
+/* One piece, in the form that spares anonymous memory on this kernel; -ENODATA: what is left is to stay. */
 static int ask_piece(const struct reclaim_io *io, const struct reclaim_memory *m, uint64_t left,
         struct reclaim_result *result)
 {
-    uint64_t piece = MIN_OF(left, RECLAIM_PIECE);
+    uint64_t piece = MIN_OF(left, RECLAIM_PIECE), room = cache_to_go(m, false);
     int r;
+
+    if (room == 0)
+        return -ENODATA;
+    piece = MIN_OF(piece, room);
 
     if (m->swap_total > 0 && !result->no_swappiness) {
         r = ask(io, piece, " swappiness=0");
@@ -118,8 +132,12 @@ static int ask_piece(const struct reclaim_io *io, const struct reclaim_memory *m
         }
         result->no_swappiness = true;
     }
-    if (m->swap_total > 0)
-        piece = MIN_OF(left, RECLAIM_PIECE_SWAP);
+    if (m->swap_total > 0) {
+        room = cache_to_go(m, true);
+        if (room == 0)
+            return -ENODATA;
+        piece = MIN_OF(MIN_OF(left, RECLAIM_PIECE_SWAP), room);
+    }
     result->asked += piece;
     return ask(io, piece, "");
 }
@@ -132,6 +150,8 @@ static enum reclaim_end ended(int asked, uint64_t bytes, uint64_t took, uint64_t
         return RECLAIM_SWAPPED;
     if (asked == -EINTR)
         return RECLAIM_STOPPED;
+    if (asked == -ENODATA)
+        return RECLAIM_SPARE;
     if (asked == -EAGAIN)
         return RECLAIM_GONE;
     if (result->reclaimed >= bytes || result->asked >= bytes)
@@ -165,7 +185,7 @@ int reclaim_run(const struct reclaim_io *io, uint64_t bytes, bool no_swappiness,
             break;
         }
         asked = ask_piece(io, &m, bytes - MAX_OF(ret->asked, ret->reclaimed), ret);
-        if (asked < 0 && asked != -EAGAIN && asked != -EINTR)
+        if (asked < 0 && asked != -ENODATA && asked != -EAGAIN && asked != -EINTR)
             return asked;
         r = io->look(&m, io->userdata);
         if (r < 0)
@@ -182,6 +202,7 @@ int reclaim_run(const struct reclaim_io *io, uint64_t bytes, bool no_swappiness,
 static const char *const end_names[_RECLAIM_END_MAX] = {
     [RECLAIM_DONE] = "done",
     [RECLAIM_GONE] = "no more is to be had",
+    [RECLAIM_SPARE] = "the cache that is left is to stay",
     [RECLAIM_LATE] = "time is up",
     [RECLAIM_SWAPPED] = "anonymous memory went to swap",
     [RECLAIM_STOPPED] = "stopped",

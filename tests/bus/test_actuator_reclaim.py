@@ -12,7 +12,7 @@ from .actuator_stage import get, refusal, refused, stage
 from .conftest import ACTUATOR, NOBODY
 from .peers import MIB, wait_until
 
-STAT = 'anon 104857600\nfile {file}\nslab_reclaimable 1048576\npgsteal_direct 7\n'
+STAT = 'anon 104857600\nfile {file}\nactive_file 0\ninactive_file {file}\nslab_reclaimable 1048576\npgsteal_direct 7\n'
 CLOSE_NOWRITE = 0x10
 
 
@@ -106,6 +106,16 @@ def test_sizes(stage, quick, size, name):
     assert quick.asked() == '16777216\n'
 
 
+def test_programs_text_stays(stage, quick):
+    quick.fill(64 * MIB)
+    client = stage.client(private=True)
+    assert client.call('Reclaim', 't', MIB, at=ACTUATOR) == (0,)
+    assert quick.asked() == ''
+    quick.fill(65 * MIB)
+    assert client.call('Reclaim', 't', 16 * MIB, at=ACTUATOR) == (0,)
+    assert quick.asked() == '1048576\n'
+
+
 def test_rate(stage, quick):
     client = stage.client(private=True)
     assert client.call('Reclaim', 't', 256 * MIB, at=ACTUATOR) == (0,)
@@ -139,7 +149,7 @@ def test_files_that_cannot_be_used(stage, quick):
     error = refused(client, 'Reclaim', 't', MIB)
     assert error.full_name == 'org.freedesktop.DBus.Error.Failed' and str(quick.folder) in error.text
     assert quick.asked() == ''
-    quick.fill(MIB)
+    quick.fill(100 * MIB)
     quick.reclaim.unlink()
     quick.reclaim.mkdir()
     assert refused(client, 'Reclaim', 't', MIB).name == 'Failed'

@@ -5,7 +5,8 @@
 #include "names.h"
 #include "reclaim.h"
 
-#define STAT "anon 1000\nfile 2000\nkernel 5\nslab_reclaimable 300\nslab 400\n"
+#define STAT                                                                                                 \
+    "anon 1000\nfile 2000\nkernel 5\nactive_file 1\ninactive_file 2\nslab_reclaimable 300\nslab 400\n"
 
 static void test_stat(void **state)
 {
@@ -14,10 +15,11 @@ static void test_stat(void **state)
         int r;
     } rows[] = {
         { STAT, 0 },
-        { "slab_reclaimable 300\nfile 2000\nanon 1000", 0 },
+        { "inactive_file 2\nactive_file 1\nslab_reclaimable 300\nfile 2000\nanon 1000", 0 },
         { "", -EBADMSG },
-        { "anon 1000\nfile 2000\n", -EBADMSG },
-        { "anon 1000\nslab_reclaimable 300\n", -EBADMSG },
+        { "anon 1000\nfile 2000\nactive_file 1\ninactive_file 2\n", -EBADMSG },
+        { "anon 1000\nslab_reclaimable 300\nactive_file 1\ninactive_file 2\n", -EBADMSG },
+        { "anon 1000\nfile 2000\nslab_reclaimable 300\nactive_file 1\n", -EBADMSG },
         { STAT "file 2000\n", -EBADMSG },
         { STAT "file_mapped\n", -EBADMSG },
         { STAT "file_mapped 12 kB\n", -EBADMSG },
@@ -99,6 +101,8 @@ struct kernel {
     uint64_t factor;   /* takes this many times what is asked */
     uint64_t usec;     /* a piece takes this */
     uint64_t swaps_at; /* file memory below which anonymous memory goes; 0: never */
+    uint64_t active;   /* of the file memory */
+    uint64_t dirty;    /* of the file memory: cannot go */
     uint64_t fill;     /* others fill the cache by this meanwhile */
     int fails;         /* the write's errno */
     int look_fails;
@@ -116,6 +120,8 @@ static int kernel_look(struct reclaim_memory *ret, void *userdata)
     if (k->look_fails < 0)
         return k->look_fails;
     *ret = k->m;
+    ret->active_file = k->active;
+    ret->inactive_file = sub_floor(k->m.file, k->active);
     return 0;
 }
 
@@ -137,7 +143,7 @@ static int kernel_ask(const char *line, void *userdata)
         k->m.swap_free -= bytes;
         return 0;
     }
-    gone = MIN_OF(bytes * k->factor, k->m.file);
+    gone = MIN_OF(bytes * k->factor, k->m.file - k->dirty);
     k->m.file += k->fill - gone;
     return gone < bytes ? -EAGAIN : 0;
 }
@@ -199,11 +205,18 @@ static void test_little_cache(void **state)
 {
     struct kernel k = ordinary;
 
-    k.m.file = MIB(24);
+    k.m.file = MIB(124);
+    k.dirty = MIB(100);
     expect(&k, MIB(64), RECLAIM_GONE, MIB(24), 2);
     k = ordinary;
-    k.m.file = 0;
+    k.dirty = k.m.file;
     expect(&k, MIB(64), RECLAIM_GONE, 0, 1);
+    /* Programs' text is cache as well. */
+    k = ordinary;
+    k.m.file = RECLAIM_CACHE_MIN + MIB(20);
+    expect(&k, MIB(64), RECLAIM_SPARE, MIB(20), 2);
+    assert_string_equal(k.lines[1], "4194304\n");
+    expect(&k, MIB(64), RECLAIM_SPARE, 0, 2);
     /* Cache comes as fast as it goes: no more is asked than was wanted. */
     k = ordinary;
     k.fill = MIB(16);
@@ -261,6 +274,26 @@ static void test_swap_old_kernel(void **state)
     assert_string_equal(k.lines[1], "4194304\n");
     assert_int_equal(k.asked, 5);
     assert_int_equal(k.m.swap_free, GIB(1) - MIB(4));
+
+    /* Too little, or most of it is in use: nothing is asked, and that is no fault. */
+    k = ordinary;
+    k.m.swap_total = k.m.swap_free = GIB(1);
+    k.swaps_at = RECLAIM_CACHE_MIN;
+    k.active = MIB(5);
+    k.m.file = k.active + RECLAIM_CACHE_MIN + MIB(6);
+    assert_int_equal(run(&k, MIB(64), true, &result), 0);
+    assert_int_equal(result.end, RECLAIM_SPARE);
+    assert_int_equal(result.reclaimed, MIB(6));
+    assert_int_equal(k.m.swap_free, GIB(1));
+    k = ordinary;
+    k.m.swap_total = k.m.swap_free = GIB(1);
+    k.active = MIB(401);
+    assert_int_equal(run(&k, MIB(64), true, &result), 0);
+    assert_int_equal(result.end, RECLAIM_SPARE);
+    assert_int_equal(k.asked, 0);
+    k.active = MIB(390);
+    assert_int_equal(run(&k, MIB(64), true, &result), 0);
+    assert_int_equal(result.reclaimed, MIB(24));
 
     /* Known now: it is not tried again, and there is a pause. */
     k = ordinary;
