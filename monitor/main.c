@@ -7,6 +7,7 @@
 #include "monitor-config.h"
 #include "monitor.h"
 #include "names.h"
+#include "record.h"
 #include "service.h"
 
 #define CONFIG_PATH "/etc/vmtide/monitor.conf"
@@ -18,9 +19,11 @@ struct program {
     char *socket;
     char *bus_address;
     char *log_level;
+    char *record;
     gboolean version;
 
     struct monitor_config config;
+    struct recorder *recorder;
     struct monitor *monitor;
     struct monitor_bus *bus;
 };
@@ -29,11 +32,13 @@ static void program_clear(struct program *p)
 {
     p->bus = monitor_bus_free(p->bus);
     p->monitor = monitor_free(p->monitor);
+    p->recorder = recorder_free(p->recorder);
     g_free(p->config_path);
     g_free(p->procfs);
     g_free(p->socket);
     g_free(p->bus_address);
     g_free(p->log_level);
+    g_free(p->record);
 }
 
 static int parse_options(struct program *p, int *argc, char ***argv)
@@ -49,6 +54,11 @@ static int parse_options(struct program *p, int *argc, char ***argv)
                 "ADDRESS" },
         { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs,
                 "Where to read memory statistics (default /proc)", "DIR" },
+        { "record", 0, 0, G_OPTION_ARG_FILENAME, &p->record,
+                "Write each sample and decision as a line of CSV into a new file, for vmtide-replay; one "
+                "that is "
+                "there already is refused",
+                "FILE" },
         { "version", 0, 0, G_OPTION_ARG_NONE, &p->version, "Print the version and exit", NULL },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
     };
@@ -95,6 +105,17 @@ static int set_log_level(const struct program *p, const struct monitor_config *c
     return 0;
 }
 
+static int start_recording(struct program *p)
+{
+    int r = p->record ? recorder_open(p->record, &p->recorder) : 0;
+
+    if (r == -EEXIST)
+        log_error("--record=%s: the file is there already; remove it or name another", p->record);
+    else if (r < 0)
+        log_error("--record=%s: %s", p->record, strerror(-r));
+    return r;
+}
+
 static void on_reload(void *userdata)
 {
     struct program *p = userdata;
@@ -121,6 +142,7 @@ static int run(struct program *p)
                         .config = &p->config,
                         .procfs = p->procfs ?: "/proc",
                         .socket = p->socket ?: ACTUATOR_SOCKET,
+                        .recorder = p->recorder,
                 },
                 &p->monitor);
     if (r >= 0)
@@ -145,6 +167,8 @@ static int program_main(struct program *p, int argc, char **argv)
         return EX_CONFIG;
     if (set_log_level(p, &p->config) < 0)
         return EX_USAGE;
+    if (start_recording(p) < 0)
+        return EX_CANTCREAT;
     return run(p) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -7,6 +7,7 @@
 #include "actuator-link.h"
 #include "log.h"
 #include "names.h"
+#include "record.h"
 #include "rearm.h"
 #include "sample.h"
 #include "service.h"
@@ -22,6 +23,7 @@ struct monitor {
     sd_event_source *timer;
     struct actuator_link *link;
     struct sampler sampler;
+    struct recorder *recorder;
     struct monitor_config config;
     struct decide_config decide_config;
     struct decide_state state;
@@ -191,6 +193,7 @@ static void monitor_step(struct monitor *m)
     fill_sample(m, now);
     decide_step(&m->decide_config, &m->state, &m->sample, now, &d);
     m->decision = d;
+    recorder_write(m->recorder, now, &m->sample, &d);
     wake_in(m, d.wait_usec);
 
     if (d.why == DECIDE_UNKNOWN_INPUT)
@@ -416,6 +419,7 @@ int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor
     if (!m)
         return -ENOMEM;
     m->event = sd_event_ref(event);
+    m->recorder = o->recorder;
     triggers_init(&m->triggers, event, on_trigger_fired, m);
     m->decide_config.fastest_rate = sampler_measure_fastest();
     monitor_configure(m, o->config);

@@ -20,6 +20,7 @@ struct monitor_options {
     const struct monitor_config *config;
     const char *procfs;
     const char *socket;
+    struct recorder *recorder; /* NULL: nothing is recorded; stays the caller's */
 };
 
 int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor **ret);

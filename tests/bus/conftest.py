@@ -104,9 +104,9 @@ class Machine:
                    f'--bus={self.address}', f'--socket={self.folder}/actuator.sock', f'--guard-state={self.folder}/guard',
                    '--monitor-user=nobody', *more)
 
-    def start_monitor(self, *more):
+    def start_monitor(self, *more, under=()):
         self.start('monitor', 'setpriv', f'--reuid={NOBODY}', f'--regid={pwd.getpwnam("nobody").pw_gid}', '--clear-groups',
-                   BUILD_COPY / 'vmtide-monitor', f'--socket={self.folder}/actuator.sock', f'--bus={self.address}',
+                   *under, BUILD_COPY / 'vmtide-monitor', f'--socket={self.folder}/actuator.sock', f'--bus={self.address}',
                    f'--procfs={self.folder}/proc', *more)
 
     def log(self, name):
