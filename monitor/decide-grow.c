@@ -3,8 +3,9 @@
 
 /* Steps double from two memory blocks to 512 MiB while grows follow each other (steps of 128 MiB took 31 s
  * where 512 MiB and more took 6-18 s). More only when the measured rate asks for it, so that a burst's end
- * leaves little idle. */
+ * leaves little idle; or when so little is left that nothing can be measured any more. */
 #define STEP_STREAK_MAX MIB(512)
+#define STEP_STREAK_BLIND_MAX GIB(4)
 #define STREAK_USEC (2 * USEC_PER_SEC)
 
 /* A pressure event counts when less than this much of the headroom, in quarters, is available. */
@@ -51,10 +52,14 @@ static uint64_t kernel_zones_allow(const struct decide_sample *p)
 
 static enum decide_why need(const struct decide_state *s, const struct decide_view *v)
 {
+    uint64_t reserved = v->available - v->usable;
+
     if (v->available + v->pending < v->headroom)
         return DECIDE_SHORT;
-    if (v->projected < v->headroom)
+    if (v->projected + reserved < v->headroom)
         return DECIDE_PROJECTED_SHORT;
+    if (v->projected < v->headroom)
+        return DECIDE_KERNEL_FLOOR;
     if (v->event && v->available < v->headroom / 4 * PRESSURE_QUARTERS)
         return DECIDE_PRESSURE;
     if (v->event && v->refault_rate >= REFAULT_GROW_RATE && v->pressure10 >= REFAULT_GROW_PRESSURE &&
@@ -66,12 +71,13 @@ static enum decide_why need(const struct decide_state *s, const struct decide_vi
 static uint64_t step_wanted(const struct decide_state *s, const struct decide_view *v)
 {
     uint64_t block = v->sample->memory_block_size;
-    uint64_t deficit = sub_floor(v->headroom, v->projected);
-    uint64_t streak = MIN_OF(block * 2 << MIN_OF(s->streak, 8), MAX_OF(STEP_STREAK_MAX, block));
+    uint64_t deficit = sub_floor(v->headroom + DECIDE_SLACK, v->projected);
+    uint64_t most = v->available < v->headroom / 2 ? STEP_STREAK_BLIND_MAX : STEP_STREAK_MAX;
+    uint64_t streak = MIN_OF(block * 2 << MIN_OF(s->streak, 8), MAX_OF(most, block));
     uint64_t cover, wanted;
 
-    /* While the answer is on its way the burst goes on: once to get here, once until the next can be. */
-    if (__builtin_mul_overflow(v->rate, 2 * v->round_trip, &cover))
+    /* What goes until it is here is in the projection; this goes until the next one can be. */
+    if (__builtin_mul_overflow(v->rate, v->round_trip, &cover))
         cover = UINT64_MAX;
     cover /= USEC_PER_SEC;
     if (__builtin_add_overflow(deficit, cover, &wanted))
@@ -82,12 +88,11 @@ static uint64_t step_wanted(const struct decide_state *s, const struct decide_vi
     return wanted;
 }
 
-static void commit_grow(struct decide_state *s, const struct decide_view *v, uint64_t bytes)
+static void commit_grow(struct decide_state *s, const struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
-    uint64_t base = MAX_OF(p->size, p->requested_size);
 
-    decide_note_flap(s, v, base + bytes);
+    decide_note_flap(s, v);
     s->streak = s->last_grow > 0 && v->now < MAX_OF(s->last_grow, s->grow_ended) + STREAK_USEC ? s->streak + 1
                                                                                                : 0;
     s->last_grow = v->now;
@@ -95,7 +100,6 @@ static void commit_grow(struct decide_state *s, const struct decide_view *v, uin
         s->grow_asked = v->now;
         s->grow_total = p->meminfo.total;
     }
-    s->quiet_since = 0;
     s->shrinking = false;
 }
 
@@ -116,7 +120,7 @@ bool decide_grow(struct decide_state *s, const struct decide_view *v, struct dec
     room = bytes_round_down(sub_floor(v->upper, base), p->block_size);
     if (room == 0) {
         d->why = DECIDE_AT_MAX;
-        return true;
+        return why != DECIDE_KERNEL_FLOOR;
     }
     if (v->now < s->refused_until) {
         d->why = DECIDE_REFUSED;
@@ -132,6 +136,6 @@ bool decide_grow(struct decide_state *s, const struct decide_view *v, struct dec
     }
     d->action = DECIDE_GROW;
     d->bytes = bytes;
-    commit_grow(s, v, bytes);
+    commit_grow(s, v);
     return true;
 }

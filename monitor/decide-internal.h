@@ -3,12 +3,20 @@
 
 #include "decide.h"
 
+/* What a grow leaves above the headroom, so that the next one is not due at once, and a shrink too. */
+#define DECIDE_SLACK MIB(320)
+
+/* The last pages of an unplug are accounted a little after it. */
+#define DECIDE_AFTERMATH_USEC (500 * USEC_PER_MSEC)
+
 /* One step's inputs and what follows from them at once; shared by the parts of the decision. */
 struct decide_view {
     const struct decide_config *config;
     const struct decide_sample *sample;
     uint64_t now;
     uint64_t available;
+    uint64_t usable; /* available, without what the kernel zones are to keep for the kernel */
+    uint64_t demand; /* in use: what is not usable, and what has been swapped out */
     uint64_t headroom;
     uint64_t lower; /* smallest and largest size allowed now */
     uint64_t upper;
@@ -31,5 +39,15 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
 void decide_follow_grow(struct decide_state *s, const struct decide_view *v);
 void decide_follow_shrink(struct decide_state *s, const struct decide_view *v);
 
+void decide_follow_settle(struct decide_state *s, const struct decide_view *v, bool steady);
+
 /* A grow was decided: was it a flap? */
-void decide_note_flap(struct decide_state *s, const struct decide_view *v, uint64_t new_size);
+void decide_note_flap(struct decide_state *s, const struct decide_view *v);
+
+/* The largest demand of the last window (µs), now included. */
+uint64_t decide_peak(const struct decide_state *s, const struct decide_view *v, uint64_t window);
+
+/* The MemTotal to keep for a demand. */
+uint64_t decide_keep(const struct decide_view *v, uint64_t peak);
+/* What has to be spare above that for a step to be worth it. */
+uint64_t decide_worth(const struct decide_view *v);

@@ -12,6 +12,17 @@ const char *decide_action_to_string(enum decide_action a)
     return a >= 0 && a < _DECIDE_ACTION_MAX ? names[a] : NULL;
 }
 
+const char *decide_profile_to_string(enum decide_profile p)
+{
+    static const char *const names[_DECIDE_PROFILE_MAX] = {
+        [DECIDE_CONSERVATIVE] = "conservative",
+        [DECIDE_BALANCED] = "balanced",
+        [DECIDE_EAGER] = "eager",
+    };
+
+    return p >= 0 && p < _DECIDE_PROFILE_MAX ? names[p] : NULL;
+}
+
 static const struct {
     const char *name;
     const char *text;
@@ -26,6 +37,8 @@ static const struct {
     [DECIDE_SHORT] = { "short", "available memory is under the headroom" },
     [DECIDE_PRESSURE] = { "pressure", "tasks wait for memory and little is available" },
     [DECIDE_REFAULTS] = { "refaults", "tasks wait for pages that were evicted a moment ago" },
+    [DECIDE_KERNEL_FLOOR] = { "kernel-floor",
+            "the kernel zones are getting low; user memory is to come from plugged memory instead" },
     [DECIDE_PLUGGING] = { "plugging", "memory that was granted is still being plugged" },
     [DECIDE_AT_MAX] = { "at-max", "short of memory, but the size is at its maximum" },
     [DECIDE_KERNEL_ZONES] = { "kernel-zones",
@@ -33,6 +46,7 @@ static const struct {
     [DECIDE_REFUSED] = { "refused", "short of memory, refused a moment ago, asking again soon" },
     [DECIDE_SPARE] = { "spare", "quiet for long enough with memory to spare" },
     [DECIDE_HOST_ASKED] = { "host-asked", "the host asked for memory back" },
+    [DECIDE_SQUEEZING] = { "squeezing", "memory to spare, dropping cold page cache before giving it back" },
     [DECIDE_SETTLING] = { "settling", "memory to spare, waiting whether it stays quiet" },
     [DECIDE_UNDER_PRESSURE] = { "under-pressure", "memory to spare, but tasks wait for memory or refault" },
     [DECIDE_UNPLUGGING] = { "unplugging", "memory is being unplugged" },

@@ -9,18 +9,34 @@
 #define CALM_REFAULT_RATE MIB(4)
 
 /* Between the end of a step and the next one: available has to show what the step cost. */
-#define STEP_PAUSE_USEC USEC_PER_SEC
+#define STEP_PAUSE_USEC DECIDE_AFTERMATH_USEC
 
-/* A grow this soon after a shrink is a flap. */
-#define FLAP_USEC (60 * USEC_PER_SEC)
-#define SETTLE_FACTOR_MAX 16u
-/* The floor is gone after this many settle times. */
-#define FLOOR_DECAY_SETTLES 8u
-#define BACK_OFF_MIN_USEC (60 * USEC_PER_SEC)
+/* A step that is worth its trouble, above the headroom; what is less is given back after four times as long.
+ */
+#define WORTH_MORE MIB(384)
+#define CRUMBS_SETTLES 4u
+
+/* The host has kicked a stuck driver for 30 s before this begins. */
+#define BACK_OFF_MIN_USEC (10 * USEC_PER_SEC)
 #define BACK_OFF_MAX_USEC (3600 * USEC_PER_SEC)
 
 /* Without pressure to look at, what is left has to be quiet for longer. */
 #define BLIND_SETTLE_FACTOR 4u
+
+/* Page cache goes a little at a time (64 MB take 0.1-0.7 s), and a step is not put off for it for ever. */
+#define SQUEEZE_MAX MIB(128)
+#define SQUEEZE_MIN MIB(16)
+#define SQUEEZE_TRIES 4u
+
+uint64_t decide_keep(const struct decide_view *v, uint64_t peak)
+{
+    return peak + v->headroom + v->headroom / 8 + DECIDE_SLACK;
+}
+
+uint64_t decide_worth(const struct decide_view *v)
+{
+    return v->headroom + WORTH_MORE;
+}
 
 static void shrink_got_stuck(struct decide_state *s, uint64_t now)
 {
@@ -39,38 +55,12 @@ void decide_follow_shrink(struct decide_state *s, const struct decide_view *v)
         return; /* under way */
     s->shrinking = false;
     s->shrink_ended = v->now;
+    s->squeezes = 0;
     /* The host ends a stuck shrink by setting the requested size back to the size. */
     if (p->size > s->shrink_target)
         shrink_got_stuck(s, v->now);
     else
         s->back_off_usec = 0;
-}
-
-void decide_note_flap(struct decide_state *s, const struct decide_view *v, uint64_t new_size)
-{
-    if (s->last_shrink == 0 || v->now > s->last_shrink + MAX_OF(FLAP_USEC, 2 * s->settle_usec))
-        return;
-    s->settle_usec = MIN_OF(s->settle_usec * 2, v->config->settle_usec * SETTLE_FACTOR_MAX);
-    s->floor = MIN_OF(MAX_OF(new_size, s->shrink_from), v->upper);
-    s->floor_since = v->now;
-    s->last_shrink = 0; /* one shrink is one flap at most */
-}
-
-/* The size that a flap proved to be needed, fading to nothing, in whole memory blocks. */
-static uint64_t floor_now(struct decide_state *s, const struct decide_view *v)
-{
-    uint64_t now = v->now, decay = s->settle_usec * FLOOR_DECAY_SETTLES, floor;
-    uint64_t age = sub_floor(now, s->floor_since);
-
-    if (s->floor == 0)
-        return 0;
-    if (age >= decay) {
-        s->floor = 0;
-        s->settle_usec = v->config->settle_usec;
-        return 0;
-    }
-    floor = s->floor / decay * (decay - age);
-    return bytes_round_up(floor, v->sample->memory_block_size, &floor) < 0 ? s->floor : floor;
 }
 
 static bool calm(const struct decide_view *v)
@@ -81,19 +71,38 @@ static bool calm(const struct decide_view *v)
     return !v->sample->have_vmstat || v->refault_rate < CALM_REFAULT_RATE;
 }
 
-/* The largest step that leaves the headroom and the step once more: a size below what is in use does not get
- * stuck, it gets somebody killed. */
-static uint64_t step_possible(const struct decide_view *v, uint64_t lower)
+/* The largest step up to wanted that leaves the headroom and the step once more: a size below what is in use
+ * does not get stuck, it gets somebody killed. */
+static uint64_t step_possible(const struct decide_view *v, uint64_t wanted)
 {
     const struct decide_sample *p = v->sample;
-    uint64_t step = MIN_OF(sub_floor(v->available, v->headroom) / 2, DECIDE_SHRINK_STEP_MAX);
-    uint64_t rest = sub_floor(p->size, lower);
+    uint64_t step = MIN_OF(sub_floor(v->usable, v->headroom) / 2, DECIDE_SHRINK_STEP_MAX);
+    uint64_t rest = sub_floor(p->size, v->lower);
 
+    step = MIN_OF(step, wanted);
     if (rest <= step)
         return bytes_round_down(rest, p->block_size);
     /* A part of a memory block cannot be offlined, so it gives the host less and costs fragmentation: whole
      * ones. */
     return bytes_round_down(step, MIN_OF(p->memory_block_size, DECIDE_SHRINK_STEP_MAX));
+}
+
+/* What could go when no more is used than at the worst of the last window. */
+static uint64_t spare_over(
+        const struct decide_state *s, const struct decide_view *v, uint64_t window, bool crumbs)
+{
+    uint64_t total = v->sample->meminfo.total, peak = decide_peak(s, v, window);
+
+    if (crumbs)
+        return sub_floor(total, peak + v->headroom + v->headroom / 2);
+    total = sub_floor(total, decide_keep(v, peak));
+    return total >= decide_worth(v) ? total : 0;
+}
+
+static uint64_t step_over(
+        const struct decide_state *s, const struct decide_view *v, uint64_t window, bool crumbs)
+{
+    return step_possible(v, spare_over(s, v, window, crumbs));
 }
 
 static void commit_shrink(
@@ -103,17 +112,16 @@ static void commit_shrink(
     d->bytes = bytes;
     s->last_shrink = v->now;
     s->shrinking = true;
-    s->shrink_from = v->sample->size;
     s->shrink_target = v->sample->size - bytes;
 }
 
 static bool shrink_for_host(struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
-    uint64_t lower = MAX_OF(v->lower, v->sample->shrink_to);
-    uint64_t bytes = step_possible(v, lower);
+    uint64_t bytes;
 
     if (v->sample->shrink_to >= v->sample->size)
         return false;
+    bytes = step_possible(v, v->sample->size - MAX_OF(v->lower, v->sample->shrink_to));
     d->why = DECIDE_HOST_ASKED;
     if (bytes == 0)
         d->decline = true;
@@ -122,29 +130,41 @@ static bool shrink_for_host(struct decide_state *s, const struct decide_view *v,
     return true;
 }
 
-static bool settled(struct decide_state *s, const struct decide_view *v, struct decision *d)
+/* The step that quiet of this long allows; 0: not yet. */
+static uint64_t step_settled(const struct decide_state *s, const struct decide_view *v)
 {
     uint64_t settle = s->settle_usec * (v->sample->have_pressure ? 1 : BLIND_SETTLE_FACTOR);
+    uint64_t bytes = 0;
 
-    if (!calm(v)) {
-        s->quiet_since = 0;
-        d->why = DECIDE_UNDER_PRESSURE;
-        return false;
-    }
-    if (s->quiet_since == 0)
-        s->quiet_since = v->now;
-    if (v->now < s->quiet_since + settle ||
-            (s->shrink_ended > 0 && v->now < s->shrink_ended + STEP_PAUSE_USEC)) {
-        d->why = DECIDE_SETTLING;
-        return false;
-    }
-    return true;
+    if (v->now < MAX_OF(s->began, s->last_grow) + settle ||
+            (s->shrink_ended > 0 && v->now < s->shrink_ended + STEP_PAUSE_USEC))
+        return 0;
+    bytes = step_over(s, v, settle, false);
+    if (bytes > 0 || v->now < MAX_OF(s->began, s->last_grow) + CRUMBS_SETTLES * settle)
+        return bytes;
+    return step_over(s, v, CRUMBS_SETTLES * settle, true);
+}
+
+/* What a step takes that is not free now would have to be reclaimed in the middle of it: squeeze it before,
+ * as long as nobody misses it. With swap in use anonymous memory could go as well. */
+static uint64_t squeeze_before(struct decide_state *s, const struct decide_view *v, uint64_t step)
+{
+    const struct meminfo *m = &v->sample->meminfo;
+    uint64_t missing = sub_floor(step + v->headroom / 4, m->free), bytes;
+
+    if (m->swap_total > m->swap_free || s->squeezes >= SQUEEZE_TRIES)
+        return 0;
+    bytes = MIN_OF(MIN_OF(missing, m->inactive_file / 2), SQUEEZE_MAX);
+    if (bytes < SQUEEZE_MIN)
+        return 0;
+    s->squeezes++;
+    return bytes;
 }
 
 bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
     const struct decide_sample *p = v->sample;
-    uint64_t lower, bytes;
+    uint64_t bytes;
 
     if (p->requested_size < p->size) {
         d->why = DECIDE_UNPLUGGING;
@@ -154,7 +174,6 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
         d->why = DECIDE_PLUGGING;
         return true;
     }
-    lower = MAX_OF(v->lower, floor_now(s, v));
     if (p->size == 0)
         return false;
     if (v->now < s->back_off_until) {
@@ -163,13 +182,21 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
     }
     if (shrink_for_host(s, v, d))
         return true;
-    bytes = step_possible(v, lower);
-    if (bytes == 0) {
-        s->quiet_since = 0;
+    if (step_over(s, v, 0, true) == 0)
         return false;
+    if (!calm(v)) {
+        d->why = DECIDE_UNDER_PRESSURE;
+        return true;
+    }
+    bytes = step_settled(s, v);
+    d->why = DECIDE_SETTLING;
+    if (bytes == 0)
+        return true;
+    if (p->reclaiming || (d->reclaim = squeeze_before(s, v, bytes)) > 0) {
+        d->why = DECIDE_SQUEEZING;
+        return true;
     }
     d->why = DECIDE_SPARE;
-    if (settled(s, v, d))
-        commit_shrink(s, v, d, bytes);
+    commit_shrink(s, v, d, bytes);
     return true;
 }

@@ -21,18 +21,40 @@
 /* The guard is the airbag: its line lies behind the headroom, where the brake should have worked. */
 #define GUARD_QUARTERS 3u
 
+/* A burst is remembered less by a quarter in this time. */
+#define BURST_DECAY_USEC (10 * USEC_PER_SEC)
+#define LEAD_MAX GIB(1)
+
+/* Of the kernel zones, for the kernel: of a boot memory of 1 GiB enough for 300 MB of pipes. */
+#define KERNEL_FLOOR_EIGHTHS 3u
+#define KERNEL_FLOOR_MAX MIB(384)
+
 void decide_init(struct decide_state *s, const struct decide_config *c)
 {
     *s = (struct decide_state){ .settle_usec = c->settle_usec };
 }
 
-/* Automatic: 1/16 of the guest and at least 256 MiB (192 survived every measured burst; a third more for the
- * kernel zones), at most 1 GiB: what a burst takes in a round trip does not grow with the guest. */
+static const struct {
+    uint64_t settle_usec;
+    uint64_t headroom_part;
+} profiles[_DECIDE_PROFILE_MAX] = {
+    [DECIDE_CONSERVATIVE] = { 30 * USEC_PER_SEC, 12 },
+    [DECIDE_BALANCED] = { 8 * USEC_PER_SEC, 24 },
+    [DECIDE_EAGER] = { 4 * USEC_PER_SEC, 32 },
+};
+
+uint64_t decide_profile_settle(enum decide_profile p)
+{
+    return profiles[p].settle_usec;
+}
+
+/* Automatic: a part of the guest and at least 256 MiB (192 survived every measured burst; a third more for
+ * the kernel zones), at most 768 MiB: what a burst takes in a round trip does not grow with the guest. */
 uint64_t decide_headroom(const struct decide_config *c, uint64_t total)
 {
     if (c->headroom > 0)
         return MAX_OF(c->headroom, DECIDE_HEADROOM_MIN);
-    return CLAMP_TO(total / 16, MIB(256), GIB(1));
+    return CLAMP_TO(total / profiles[c->profile].headroom_part, MIB(256), MIB(768));
 }
 
 static uint64_t round_trip(const struct decide_state *s, uint64_t now)
@@ -100,12 +122,54 @@ static void take_history(struct decide_state *s, struct decide_view *v)
     v->refault_rate = trend_refault_rate(&s->trend, v->now, 10 * USEC_PER_SEC);
 }
 
+/* Just after the end of an unplug its last pages are still being accounted. */
+static enum trend_change change_of(const struct decide_state *s, const struct decide_sample *p, uint64_t now)
+{
+    if (s->shrinking || p->requested_size < p->size ||
+            (s->shrink_ended > 0 && now < s->shrink_ended + DECIDE_AFTERMATH_USEC))
+        return TREND_UNPLUGGING;
+    return p->requested_size > p->size ? TREND_PLUGGING : TREND_STEADY;
+}
+
+/* Where memory takes long to come, the headroom has to last for a part of that, at the rate of the bursts of
+ * the last half minute or so. */
+static uint64_t lead(struct decide_state *s, uint64_t now)
+{
+    if (now < s->burst_time || now >= s->burst_time + BURST_DECAY_USEC) {
+        s->burst_rate = s->burst_rate / 4 * 3;
+        s->burst_time = now;
+    }
+    s->burst_rate = MAX_OF(s->burst_rate, s->trend.rate);
+    return MIN_OF(
+            consumed_in(s->burst_rate, sub_floor(round_trip(s, now), ROUND_TRIP_DEFAULT_USEC)) / 4, LEAD_MAX);
+}
+
+/* User memory goes to the movable zone first and comes out of the kernel zones when that is full, which then
+ * cannot give anything to the kernel: 300 MB of pipe buffers after 3 GB of anonymous memory were killed with
+ * a headroom of 384 MiB. What they keep for themselves is not usable, but for a part of the headroom, which
+ * covers both. Clean page cache in them counts as free. */
+static uint64_t usable(const struct decide_view *v)
+{
+    const struct decide_sample *p = v->sample;
+    const struct zoneinfo *z = &p->zones;
+    uint64_t floor, kernel, movable;
+
+    if (!p->have_zones)
+        return v->available;
+    floor = MIN_OF(z->kernel_managed / 8 * KERNEL_FLOOR_EIGHTHS, KERNEL_FLOOR_MAX);
+    kernel = MIN_OF(z->kernel_free + z->kernel_file, v->available);
+    movable = z->movable_managed > 0 ? v->available - kernel : 0;
+    return MIN_OF(v->available, movable + sub_floor(kernel, floor) + v->headroom);
+}
+
 static void look(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
         uint64_t now, struct decide_view *v)
 {
     *v = (struct decide_view){ .config = c, .sample = p, .now = now };
     v->available = p->meminfo.available;
-    v->headroom = decide_headroom(c, p->meminfo.total);
+    v->headroom = decide_headroom(c, p->meminfo.total) + lead(s, now) + p->reserved;
+    v->usable = usable(v);
+    v->demand = p->meminfo.total - v->usable + (p->meminfo.swap_total - p->meminfo.swap_free);
     v->upper = bytes_round_down(MIN_OF(c->max_size, p->max_size), MAX_OF(p->block_size, 1));
     v->lower = MIN_OF(MAX_OF(c->min_size, p->min_size), v->upper);
     v->pending = sub_floor(p->requested_size, p->size);
@@ -113,12 +177,13 @@ static void look(const struct decide_config *c, struct decide_state *s, const st
     take_history(s, v);
     decide_follow_grow(s, v);
     decide_follow_shrink(s, v);
+    decide_follow_settle(s, v, change_of(s, p, now) == TREND_STEADY);
     v->round_trip = round_trip(s, now);
     /* Memory on its way counts as there; the rate tells what goes meanwhile. A later look is no reason to ask
      * now: the next look is set so that it comes before the projection reaches the headroom. */
-    v->projected = sub_floor(
-            v->available + v->pending, consumed_in(v->rate, v->round_trip + DECIDE_INTERVAL_MIN_USEC));
-    v->interval = MIN_OF(danger_interval(c, v->available, v->headroom, v->rate),
+    v->projected =
+            sub_floor(v->usable + v->pending, consumed_in(v->rate, v->round_trip + DECIDE_INTERVAL_MIN_USEC));
+    v->interval = MIN_OF(danger_interval(c, v->usable, v->headroom, v->rate),
             interval_at_rate(sub_floor(v->projected, v->headroom), v->rate));
 }
 
@@ -134,7 +199,7 @@ static enum channel_level level_of(
             (s->last_grow > 0 && v->now < s->last_grow + RISING_HOLD_USEC))
         return CHANNEL_LEVEL_RISING;
     if (d->action == DECIDE_SHRINK || d->why == DECIDE_SETTLING || d->why == DECIDE_UNDER_PRESSURE ||
-            d->why == DECIDE_UNPLUGGING || d->why == DECIDE_BACK_OFF)
+            d->why == DECIDE_UNPLUGGING || d->why == DECIDE_BACK_OFF || d->why == DECIDE_SQUEEZING)
         return CHANNEL_LEVEL_SETTLING;
     return CHANNEL_LEVEL_NORMAL;
 }
@@ -151,7 +216,7 @@ static uint64_t guard_of(const struct decide_view *v)
 
 static bool is_idle(const struct decide_view *v)
 {
-    return v->rate < IDLE_RATE && v->available >= v->headroom + v->headroom / 2;
+    return v->rate < IDLE_RATE && v->usable >= v->headroom + v->headroom / 2;
 }
 
 static uint64_t wait_of(const struct decide_state *s, const struct decide_view *v, const struct decision *d)
@@ -167,7 +232,7 @@ static uint64_t wait_of(const struct decide_state *s, const struct decide_view *
         wait = MIN_OF(wait, CHANGE_INTERVAL_USEC);
     if (d->why == DECIDE_REFUSED && s->refused_until > v->now)
         wait = CLAMP_TO(s->refused_until - v->now, DECIDE_INTERVAL_MIN_USEC, HELPLESS_INTERVAL_USEC);
-    if (d->why == DECIDE_SETTLING || d->why == DECIDE_UNDER_PRESSURE)
+    if (d->why == DECIDE_SETTLING || d->why == DECIDE_UNDER_PRESSURE || d->why == DECIDE_SQUEEZING)
         wait = MIN_OF(wait, USEC_PER_SEC);
     return CLAMP_TO(wait, DECIDE_INTERVAL_MIN_USEC, DECIDE_INTERVAL_MAX_USEC);
 }
@@ -207,23 +272,14 @@ static void note_numbers(const struct decide_state *s, const struct decide_view 
     d->wait_usec = wait_of(s, v, d);
 }
 
-/* Just after the end of an unplug its last pages are still being accounted. */
-static enum trend_change change_of(const struct decide_state *s, const struct decide_sample *p, uint64_t now)
-{
-    if (s->shrinking || p->requested_size < p->size ||
-            (s->shrink_ended > 0 && now < s->shrink_ended + USEC_PER_SEC))
-        return TREND_UNPLUGGING;
-    return p->requested_size > p->size ? TREND_PLUGGING : TREND_STEADY;
-}
-
 void decide_step(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
         uint64_t now, struct decision *ret)
 {
     struct decision d = { .action = DECIDE_HOLD };
     struct decide_view v;
 
-    if (!p->have_meminfo ||
-            !trend_memory(&s->trend, now, p->meminfo.available, p->meminfo.total, change_of(s, p, now))) {
+    if (!p->have_meminfo || !trend_memory(&s->trend, now, p->meminfo.available + p->meminfo.swap_free,
+                                    p->meminfo.total, change_of(s, p, now))) {
         d.why = DECIDE_UNKNOWN_INPUT;
         d.level = s->level;
         d.wait_usec = USEC_PER_SEC;

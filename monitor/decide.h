@@ -19,7 +19,22 @@
 #define DECIDE_INTERVAL_MAX_USEC (4 * USEC_PER_SEC)
 #define DECIDE_HISTORY 4u
 
+/* Demand is remembered as peaks of an eighth of the settle time each, for as long as the longest settle time.
+ */
+#define DECIDE_PEAKS_PER_SETTLE 8u
+#define DECIDE_PEAKS 136u
+
+/* How much is kept ready and for how long, where the configuration does not say it in numbers. */
+enum decide_profile {
+    DECIDE_CONSERVATIVE,
+    DECIDE_BALANCED,
+    DECIDE_EAGER, /* to give back */
+    _DECIDE_PROFILE_MAX,
+    _DECIDE_PROFILE_INVALID = -EINVAL,
+};
+
 struct decide_config {
+    enum decide_profile profile;
     uint64_t headroom;     /* 0: follows the guest's size */
     uint64_t min_size;     /* the monitor's own bounds, inside the actuator's */
     uint64_t max_size;     /* UINT64_MAX: none */
@@ -73,6 +88,7 @@ enum decide_why {
     DECIDE_PROJECTED_SHORT, /* grow: available will be under the headroom before memory could be here */
     DECIDE_SHORT,           /* grow: it is under the headroom now */
     DECIDE_PRESSURE,        /* grow: pressure event with little available */
+    DECIDE_KERNEL_FLOOR,    /* grow: what user memory takes would come out of the kernel zones' own part */
     DECIDE_REFAULTS,        /* grow: pressure event with a working set that does not fit */
     DECIDE_PLUGGING,        /* short, and what is on its way will do */
     DECIDE_AT_MAX,
@@ -80,6 +96,7 @@ enum decide_why {
     DECIDE_REFUSED,        /* short, refused a moment ago: waiting to ask again */
     DECIDE_SPARE,          /* shrink */
     DECIDE_HOST_ASKED,     /* shrink: the host asked for it */
+    DECIDE_SQUEEZING,      /* cold page cache goes before the step that would have to reclaim it */
     DECIDE_SETTLING,       /* spare memory, not quiet for long enough */
     DECIDE_UNDER_PRESSURE, /* spare memory, pressure or refaults too high to give it back */
     DECIDE_UNPLUGGING,     /* a shrink is under way */
@@ -120,6 +137,11 @@ enum decide_outcome {
     _DECIDE_OUTCOME_INVALID = -EINVAL,
 };
 
+struct decide_peak {
+    uint64_t time; /* when it began; 0: none */
+    uint64_t demand;
+};
+
 struct decide_state {
     struct trend trend;
     enum channel_level level;
@@ -131,16 +153,22 @@ struct decide_state {
     uint64_t last_grow;  /* when the last grow was decided */
     uint64_t grow_ended; /* when its memory was there */
     uint32_t streak;     /* grows that followed each other */
+    uint64_t burst_rate; /* the fastest of late, decaying */
+    uint64_t burst_time;
 
+    uint64_t began;       /* when the first sample came */
     uint64_t last_shrink; /* when the last shrink was decided */
     bool shrinking;
     uint64_t shrink_target;
-    uint64_t shrink_from;
     uint64_t shrink_ended;
-    uint64_t quiet_since; /* spare and calm since; 0: not */
+    uint32_t squeezes; /* before the step that is due */
+
+    struct decide_peak peaks[DECIDE_PEAKS]; /* ring of what was in use */
+    uint32_t peak_last;
     uint64_t settle_usec; /* now in force; doubles when it flaps */
-    uint64_t floor;       /* size that a flap proved to be needed; decays */
-    uint64_t floor_since;
+    uint64_t settle_since;
+    uint64_t trial_since; /* what half the settle time would have given back, on trial since; 0: nothing */
+    uint64_t trial_peak;
     uint64_t back_off_usec;
     uint64_t back_off_until;
 
@@ -149,6 +177,9 @@ struct decide_state {
 };
 
 void decide_init(struct decide_state *s, const struct decide_config *c);
+
+/* The settle time of a profile, µs. */
+uint64_t decide_profile_settle(enum decide_profile p);
 
 /* The headroom in force for a guest of this MemTotal. */
 uint64_t decide_headroom(const struct decide_config *c, uint64_t total);
@@ -164,6 +195,7 @@ void decide_result(
 /* The host has room again: ask now. */
 void decide_room(struct decide_state *s);
 
+const char *decide_profile_to_string(enum decide_profile p);
 const char *decide_action_to_string(enum decide_action a);
 const char *decide_why_to_string(enum decide_why w);
 /* In words, for people. */

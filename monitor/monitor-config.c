@@ -6,15 +6,17 @@
 #include "bytes.h"
 
 static const char *const mode_names[] = { "auto", "paused", "dry-run", NULL };
+static const char *const profile_names[] = { "conservative", "balanced", "eager", NULL };
 static const char *const level_names[] = { "err", "warning", "notice", "info", "debug", NULL };
 
 /* Bounds: settle under a second cannot tell a pause from an end; over an hour is the same as never. */
 const struct config_option monitor_options[] = {
     { "Monitor", "Mode", CONFIG_ENUM, offsetof(struct monitor_config, mode), 0, 0, mode_names },
+    { "Monitor", "Profile", CONFIG_ENUM, offsetof(struct monitor_config, profile), 0, 0, profile_names },
     { "Monitor", "Headroom", CONFIG_BYTES, offsetof(struct monitor_config, headroom), 0, GIB(1024), NULL },
     { "Monitor", "MinSize", CONFIG_BYTES, offsetof(struct monitor_config, min_size), 0, INT64_MAX, NULL },
     { "Monitor", "MaxSize", CONFIG_BYTES, offsetof(struct monitor_config, max_size), 0, INT64_MAX, NULL },
-    { "Monitor", "SettleTime", CONFIG_USEC, offsetof(struct monitor_config, settle_usec), USEC_PER_SEC,
+    { "Monitor", "SettleTime", CONFIG_USEC, offsetof(struct monitor_config, settle_usec), 0,
             3600 * USEC_PER_SEC, NULL },
     { "Monitor", "LogLevel", CONFIG_ENUM, offsetof(struct monitor_config, log_level), 0, 0, level_names },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
@@ -24,7 +26,7 @@ int monitor_config_load(const char *path, bool optional, struct monitor_config *
 {
     struct monitor_config c = {
         .mode = MONITOR_AUTO,
-        .settle_usec = 10 * USEC_PER_SEC,
+        .profile = DECIDE_BALANCED,
         .log_level = LOG_INFO - LOG_ERR,
     };
     int r = config_load(path, monitor_options, &c, NULL, NULL, ret_error);
@@ -38,10 +40,11 @@ int monitor_config_load(const char *path, bool optional, struct monitor_config *
 struct decide_config monitor_config_decide(const struct monitor_config *c)
 {
     return (struct decide_config){
+        .profile = c->profile,
         .headroom = c->headroom,
         .min_size = c->min_size,
         .max_size = c->max_size > 0 ? c->max_size : UINT64_MAX,
-        .settle_usec = c->settle_usec,
+        .settle_usec = c->settle_usec > 0 ? c->settle_usec : decide_profile_settle(c->profile),
     };
 }
 

@@ -15,10 +15,11 @@ enum monitor_mode {
 /* monitor.conf */
 struct monitor_config {
     int mode; /* enum monitor_mode */
+    int profile; /* enum decide_profile */
     uint64_t headroom;
     uint64_t min_size;
     uint64_t max_size;
-    uint64_t settle_usec;
+    uint64_t settle_usec; /* 0: the profile's */
     int log_level; /* index: err warning notice info debug */
 };
 

@@ -357,7 +357,7 @@ void monitor_configure(struct monitor *m, const struct monitor_config *c)
     m->decide_config = monitor_config_decide(c);
     m->decide_config.fastest_rate = fastest;
     m->decide_config.page_size = (uint64_t)sysconf(_SC_PAGESIZE);
-    m->state.settle_usec = c->settle_usec;
+    m->state.settle_usec = m->decide_config.settle_usec;
     if (m->ops)
         m->ops->mode_changed(m->ops_userdata);
 }

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* How much was in use of late, and for how long that has to be remembered. */
+#include "decide-internal.h"
+
+#define SETTLE_FACTOR_MAX 8u
+/* A longer settle time is believed for this many of its own, then halved. */
+#define SETTLE_KEPT 2u
+
+static uint64_t slot_usec(const struct decide_view *v)
+{
+    return MAX_OF(v->config->settle_usec / DECIDE_PEAKS_PER_SETTLE, 1);
+}
+
+static void note_peak(struct decide_state *s, const struct decide_view *v)
+{
+    struct decide_peak *last = &s->peaks[s->peak_last];
+
+    if (last->time > 0 && v->now >= last->time && v->now < last->time + slot_usec(v)) {
+        last->demand = MAX_OF(last->demand, v->demand);
+        return;
+    }
+    s->peak_last = (s->peak_last + 1) % DECIDE_PEAKS;
+    s->peaks[s->peak_last] = (struct decide_peak){ .time = v->now, .demand = v->demand };
+}
+
+uint64_t decide_peak(const struct decide_state *s, const struct decide_view *v, uint64_t window)
+{
+    uint64_t since = sub_floor(v->now, window + slot_usec(v)), peak = v->demand;
+
+    for (uint32_t i = 0; i < DECIDE_PEAKS; i++) {
+        const struct decide_peak *p = &s->peaks[(s->peak_last + DECIDE_PEAKS - i) % DECIDE_PEAKS];
+
+        if (p->time == 0 || p->time < since || p->time > v->now)
+            break;
+        peak = MAX_OF(peak, p->demand);
+    }
+    return peak;
+}
+
+/* Would half the settle time have given memory back that was needed again soon? */
+static bool half_would_flap(struct decide_state *s, const struct decide_view *v, uint64_t half)
+{
+    uint64_t peak;
+
+    if (s->trial_since == 0) {
+        peak = decide_peak(s, v, half);
+        if (v->sample->meminfo.total >= decide_keep(v, peak) + decide_worth(v)) {
+            s->trial_since = v->now;
+            s->trial_peak = peak;
+        }
+        return false;
+    }
+    if (v->now - s->trial_since > s->settle_usec) {
+        s->trial_since = 0;
+        return false;
+    }
+    if (v->demand <= s->trial_peak + v->headroom + DECIDE_SLACK)
+        return false;
+    s->trial_since = 0;
+    return true;
+}
+
+/* Takes the demand of a sample, and shortens a settle time that is not needed any more. Demand while memory
+ * is being plugged or unplugged is not to be trusted: the counters do not move together. */
+void decide_follow_settle(struct decide_state *s, const struct decide_view *v, bool steady)
+{
+    uint64_t base = v->config->settle_usec, half = MAX_OF(base, s->settle_usec / 2);
+
+    if (s->began == 0 || v->now < s->began)
+        s->began = v->now;
+    if (steady)
+        note_peak(s, v);
+    if (s->settle_usec <= base)
+        return;
+    if (half_would_flap(s, v, half))
+        s->settle_since = v->now;
+    else if (v->now >= s->settle_since + SETTLE_KEPT * s->settle_usec) {
+        s->settle_usec = half;
+        s->settle_since = v->now;
+        s->trial_since = 0;
+    }
+}
+
+/* What was given back was needed again before it had been of use: from now on the peaks of twice the time are
+ * remembered, which is the floor of what may be given back. */
+void decide_note_flap(struct decide_state *s, const struct decide_view *v)
+{
+    if (s->last_shrink == 0 || v->now > s->last_shrink + s->settle_usec)
+        return;
+    s->settle_usec = MIN_OF(s->settle_usec * 2, v->config->settle_usec * SETTLE_FACTOR_MAX);
+    s->settle_since = v->now;
+    s->trial_since = 0;
+    s->last_shrink = 0; /* one shrink is one flap at most */
+}
