@@ -14,13 +14,13 @@ enum monitor_mode {
 
 /* monitor.conf */
 struct monitor_config {
-    int mode; /* enum monitor_mode */
+    int mode;    /* enum monitor_mode */
     int profile; /* enum decide_profile */
     uint64_t headroom;
     uint64_t min_size;
     uint64_t max_size;
     uint64_t settle_usec; /* 0: the profile's */
-    int log_level; /* index: err warning notice info debug */
+    int log_level;        /* index: err warning notice info debug */
 };
 
 extern const struct config_option monitor_options[];
