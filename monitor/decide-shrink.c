@@ -18,6 +18,7 @@
 
 /* The host has kicked a stuck driver for 30 s before this begins. */
 #define BACK_OFF_MIN_USEC (10 * USEC_PER_SEC)
+#define BACK_OFF_REST_USEC (600 * USEC_PER_SEC)
 #define BACK_OFF_MAX_USEC (3600 * USEC_PER_SEC)
 
 /* Without pressure to look at, what is left has to be quiet for longer. */
@@ -38,11 +39,14 @@ uint64_t decide_worth(const struct decide_view *v)
     return v->headroom + WORTH_MORE;
 }
 
-static void shrink_got_stuck(struct decide_state *s, uint64_t now)
+/* Less than a memory block that something holds (seen: the last 4 MiB, for minutes) is not worth asking again
+ * soon. */
+static void shrink_got_stuck(struct decide_state *s, const struct decide_view *v)
 {
-    s->back_off_usec =
-            s->back_off_usec == 0 ? BACK_OFF_MIN_USEC : MIN_OF(s->back_off_usec * 2, BACK_OFF_MAX_USEC);
-    s->back_off_until = now + s->back_off_usec;
+    uint64_t first = v->sample->size < v->sample->memory_block_size ? BACK_OFF_REST_USEC : BACK_OFF_MIN_USEC;
+
+    s->back_off_usec = s->back_off_usec == 0 ? first : MIN_OF(s->back_off_usec * 2, BACK_OFF_MAX_USEC);
+    s->back_off_until = v->now + s->back_off_usec;
 }
 
 void decide_follow_shrink(struct decide_state *s, const struct decide_view *v)
@@ -58,7 +62,7 @@ void decide_follow_shrink(struct decide_state *s, const struct decide_view *v)
     s->squeezes = 0;
     /* The host ends a stuck shrink by setting the requested size back to the size. */
     if (p->size > s->shrink_target)
-        shrink_got_stuck(s, v->now);
+        shrink_got_stuck(s, v);
     else
         s->back_off_usec = 0;
 }
@@ -178,7 +182,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
         return false;
     if (v->now < s->back_off_until) {
         d->why = DECIDE_BACK_OFF;
-        return true;
+        return p->size >= p->memory_block_size;
     }
     if (shrink_for_host(s, v, d))
         return true;
