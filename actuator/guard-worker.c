@@ -209,7 +209,7 @@ static void wait_for_something(struct guard_worker *w)
     for (size_t i = 1; i < n; i++)
         if (fds[i].revents != 0 && w->lines.armed)
             look_soon(w, GUARD_LOOK_MIN_USEC);
-    if ((fds[1].revents & POLLIN) && !w->lines.armed)
+    if (fds[1].revents & POLLIN)
         guard_lines_forget_writes(&w->lines);
 }
 

@@ -24,9 +24,10 @@
 uint64_t guard_headroom(uint64_t asked, uint64_t total, uint32_t cpus)
 {
     uint32_t share = OVERRUN_BASE + OVERRUN_CPU * MIN_OF(cpus, OVERRUN_CPUS_MAX);
-    uint64_t grown = MIN_OF(KERNEL_OWN + bytes_share(total, share), GUARD_HEADROOM_MAX);
+    uint64_t grown = KERNEL_OWN + bytes_share(total, share), base = MAX_OF(asked, GUARD_HEADROOM_MIN);
 
-    return MAX_OF(MAX_OF(asked, grown), GUARD_HEADROOM_MIN);
+    /* In steps, so that it is no news at every block that is plugged. */
+    return CLAMP_TO(bytes_round_down(grown, MIB(16)), base, base + base / 3);
 }
 
 /* What could be gone between two looks, and what is held back for it. */

@@ -13,9 +13,6 @@
 /* Free memory that no line may promise. Measured with bursts of 3.5 GB: 64 and 128 MiB were killed (page
  * tables, DMA32 at its min watermark), 192 MiB survived. */
 #define GUARD_HEADROOM_MIN MIB(192)
-/* The monitor keeps no more than this ready of its own accord; a larger headroom would throttle a guest that
- * the monitor holds for well supplied. */
-#define GUARD_HEADROOM_MAX GIB(1)
 /* The part of the headroom that has to be in the kernel zones, above their low watermark. */
 #define GUARD_KERNEL_HEADROOM MIB(32)
 /* What a slice grows by costs the kernel zones at most one part in this many (page tables are 1/512 of dense
@@ -69,8 +66,10 @@ struct guard_plan {
     uint64_t look_usec;           /* look again after this; USEC_FOREVER: when something happens */
 };
 
-/* The headroom in force: what was asked for, never less than GUARD_HEADROOM_MIN, and growing with memory and
- * processors as the overrun past a line does. */
+/* The headroom in force: what was asked for, never less than GUARD_HEADROOM_MIN, and more with memory and
+ * processors as the overrun past a line has more; but at most a third more than was asked for, which is all
+ * that the monitor itself keeps ready: beyond that, lines would throttle a guest that it holds for well
+ * supplied. */
 uint64_t guard_headroom(uint64_t asked, uint64_t total, uint32_t cpus);
 
 void guard_plan(const struct guard_sample *s, struct guard_plan *ret);

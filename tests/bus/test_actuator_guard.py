@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The guard on made-up slices: who arms it, what ends it, and that the administrator's values come back."""
 
+import pathlib
 import signal
 import subprocess
 import time
@@ -80,6 +81,9 @@ def test_lines_leave_the_headroom(stage):
         client.pump(0.25)
     assert before == [(slices.root / f'{name}.slice/memory.high').stat().st_mtime_ns for name in ('user', 'system')]
     assert client.signals == [] and stage.says('guard armed') == 1
+    before = wakeups(stage)
+    client.pump(2)
+    assert wakeups(stage) == before  # armed and left alone, it sleeps
     # A slice that appears gets one too.
     slices.make('machine')
     arm(client)
@@ -262,6 +266,13 @@ def test_bad_saved_state(bare_stage, text):
 # The administrator's own
 
 
+def wakeups(stage):
+    """How often a thread of the actuator has gone to sleep."""
+    folder = pathlib.Path(f'/proc/{stage.processes["actuator"].pid}/task')
+    return sum(int(line.split()[1]) for task in folder.iterdir()
+               for line in (task / 'status').read_text(encoding='ascii').splitlines() if 'ctxt_switches' in line)
+
+
 def test_own_limit_holds(stage):
     slices, client = armed(stage, user=str(60 * MIB))
     assert slices.high('user') == 60 * MIB
@@ -280,6 +291,10 @@ def test_own_limit_while_armed(stage):
     wait_until(lambda: 'user.slice=73400320' in (stage.folder / 'guard').read_text(encoding='ascii'), 1, 'it is seen')
     client.pump(0.2)
     assert slices.high('user') == 70 * MIB
+    # Nor does it keep the worker busy.
+    before = wakeups(stage)
+    client.pump(1)
+    assert wakeups(stage) - before <= 3
     arm(client, 0)
     wait_until(lambda: slices.high('system') == 'max', 3, 'it is disarmed')
     assert slices.high('user') == 70 * MIB

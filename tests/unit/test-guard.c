@@ -39,16 +39,18 @@ static void test_headroom(void **state)
         { 0, GIB(1), 2, MIB(192) },
         { MIB(64), GIB(1), 1, MIB(192) },
         { MIB(300), GIB(1), 2, MIB(300) },
-        { 0, GIB(64), 64, GIB(1) },
-        { GIB(2), GIB(64), 64, GIB(2) },
+        { 0, GIB(64), 64, MIB(256) },
+        { MIB(384), GIB(8), 16, MIB(512) },
+        { MIB(768), GIB(16), 2, MIB(768) },
+        { GIB(2), GIB(64), 2, GIB(2) },
     };
 
     for (size_t i = 0; i < ELEMENTSOF(rows); i++)
         assert_int_equal(guard_headroom(rows[i].asked, rows[i].total, rows[i].cpus), rows[i].headroom);
     /* Measured overrun with 32 threads: 73 MB past a 300 MB line, 348 MB past one of 3,000 MB. */
-    assert_true(guard_headroom(0, MIB(3000), 32) > MIB(348));
+    assert_true(guard_headroom(MIB(384), MIB(3000), 32) > MIB(348));
     for (uint32_t cpus = 1; cpus < 40; cpus++)
-        assert_true(guard_headroom(0, GIB(8), cpus) <= guard_headroom(0, GIB(8), cpus + 1));
+        assert_true(guard_headroom(MIB(384), GIB(8), cpus) <= guard_headroom(MIB(384), GIB(8), cpus + 1));
 }
 
 static void test_free_memory_is_shared_out(void **state)
@@ -218,7 +220,7 @@ static void test_invariants(void **state)
             slice->breached = g_rand_boolean(rand);
         }
         guard_plan(&s, &p);
-        assert_true(p.headroom >= GUARD_HEADROOM_MIN && p.headroom <= GUARD_HEADROOM_MAX);
+        assert_true(p.headroom >= GUARD_HEADROOM_MIN && p.headroom <= MIB(256));
         for (size_t i = 0; i < s.n; i++) {
             const struct guard_slice_sample *slice = &s.slices[i];
             uint64_t lowest = slice->usage - slice->usage / 20;
