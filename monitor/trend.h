@@ -43,7 +43,8 @@ enum trend_change {
 /* Takes one meminfo reading. A step back of the clock forgets the rate and returns false. While memory is
  * plugged MemTotal rises before MemAvailable does, and while it is unplugged MemAvailable falls first
  * (seen: 2.4 GB/s of "consumption" in an idle guest), so of a change only what is certain counts: a fall
- * while plugging, nothing while unplugging. */
+ * while plugging, nothing while unplugging. A reading too soon after the last one leaves the rate as it is.
+ */
 bool trend_memory(
         struct trend *t, uint64_t now, uint64_t available, uint64_t total, enum trend_change change);
 

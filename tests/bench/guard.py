@@ -90,6 +90,7 @@ def main():
             guest.start_host('--host-reserve', lab.HOST_RESERVE)
             lab.wait_connected(guest)
             guest.check(f'truncate -s {options.bytes} {STREAM}')
+            stream(guest, STREAM, options.bytes)  # QEMU's memory is touched now
             lab.drain(guest)
             time.sleep(SETTLE_SECONDS)
             for kind, path in (('read', STREAM), ('write', '/var/tmp')):
