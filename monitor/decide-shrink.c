@@ -40,12 +40,14 @@ uint64_t decide_worth(const struct decide_view *v)
 }
 
 /* Less than a memory block that something holds (seen: the last 4 MiB, for minutes) is not worth asking again
- * soon. */
+ * soon; a step that gave a part of what was asked is no reason to ask less often. */
 static void shrink_got_stuck(struct decide_state *s, const struct decide_view *v)
 {
+    bool moved = sub_floor(s->shrink_from, v->sample->size) >= v->sample->memory_block_size;
     uint64_t first = v->sample->size < v->sample->memory_block_size ? BACK_OFF_REST_USEC : BACK_OFF_MIN_USEC;
 
-    s->back_off_usec = s->back_off_usec == 0 ? first : MIN_OF(s->back_off_usec * 2, BACK_OFF_MAX_USEC);
+    s->back_off_usec =
+            s->back_off_usec == 0 || moved ? first : MIN_OF(s->back_off_usec * 2, BACK_OFF_MAX_USEC);
     s->back_off_until = v->now + s->back_off_usec;
 }
 
@@ -116,7 +118,10 @@ static void commit_shrink(
     d->bytes = bytes;
     s->last_shrink = v->now;
     s->shrinking = true;
+    s->shrink_from = v->sample->size;
     s->shrink_target = v->sample->size - bytes;
+    s->shrink_leaves = sub_floor(v->available, bytes);
+    s->trend.last_available = s->shrink_leaves + v->sample->meminfo.swap_free;
 }
 
 static bool shrink_for_host(struct decide_state *s, const struct decide_view *v, struct decision *d)

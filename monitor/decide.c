@@ -272,14 +272,27 @@ static void note_numbers(const struct decide_state *s, const struct decide_view 
     d->wait_usec = wait_of(s, v, d);
 }
 
+/* While memory is unplugged available falls before MemTotal does, by all of the step at most: what it falls
+ * beyond that, somebody takes. */
+static bool follow_memory(struct decide_state *s, const struct decide_sample *p, uint64_t now)
+{
+    enum trend_change change = change_of(s, p, now);
+    uint64_t swap_free = p->meminfo.swap_free, available = p->meminfo.available;
+
+    if (change == TREND_UNPLUGGING && s->shrink_leaves > 0) {
+        change = TREND_STEPPING;
+        available = MIN_OF(available, s->shrink_leaves);
+    }
+    return trend_memory(&s->trend, now, available + swap_free, p->meminfo.total, change);
+}
+
 void decide_step(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
         uint64_t now, struct decision *ret)
 {
     struct decision d = { .action = DECIDE_HOLD };
     struct decide_view v;
 
-    if (!p->have_meminfo || !trend_memory(&s->trend, now, p->meminfo.available + p->meminfo.swap_free,
-                                    p->meminfo.total, change_of(s, p, now))) {
+    if (!p->have_meminfo || !follow_memory(s, p, now)) {
         d.why = DECIDE_UNKNOWN_INPUT;
         d.level = s->level;
         d.wait_usec = USEC_PER_SEC;

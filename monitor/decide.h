@@ -159,7 +159,9 @@ struct decide_state {
     uint64_t began;       /* when the first sample came */
     uint64_t last_shrink; /* when the last shrink was decided */
     bool shrinking;
+    uint64_t shrink_from; /* the size before it */
     uint64_t shrink_target;
+    uint64_t shrink_leaves; /* available when it is done and nobody takes anything */
     uint64_t shrink_ended;
     uint32_t squeezes; /* before the step that is due */
 

@@ -39,7 +39,7 @@ bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t to
 
     if (good && t->last_time > 0 && elapsed < RATE_WINDOW_USEC)
         return true;
-    if (total < t->last_total)
+    if (total < t->last_total && change != TREND_STEPPING)
         change = TREND_UNPLUGGING;
     if (!good || t->last_time == 0)
         t->rate = 0;

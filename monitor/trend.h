@@ -36,6 +36,7 @@ enum trend_change {
     TREND_STEADY,
     TREND_PLUGGING,
     TREND_UNPLUGGING,
+    TREND_STEPPING, /* unplugging, and available is given without what the step takes: a fall is one */
     _TREND_CHANGE_MAX,
     _TREND_CHANGE_INVALID = -EINVAL,
 };

@@ -35,12 +35,21 @@ void model_init(struct model *m, const struct model_options *o)
 }
 
 /* xorshift64*: the same on every machine. */
-static bool chance(struct model *m, uint32_t percent)
+static uint64_t next_random(struct model *m)
 {
     m->random ^= m->random >> 12;
     m->random ^= m->random << 25;
     m->random ^= m->random >> 27;
-    return (m->random * UINT64_C(2685821657736338717) >> 32) % 100 < percent;
+    return m->random * UINT64_C(2685821657736338717) >> 32;
+}
+
+/* An unplug that gets stuck has met a page that cannot move in one of its memory blocks, any of them, and the
+ * driver gives up there. */
+static uint64_t stuck_at(struct model *m)
+{
+    uint64_t blocks = (m->size - m->requested) / MODEL_MEMORY_BLOCK;
+
+    return m->size - next_random(m) % (blocks + 1) * MODEL_MEMORY_BLOCK;
 }
 
 void model_request(struct model *m, uint64_t size)
@@ -56,7 +65,6 @@ static void take_answer(struct model *m)
     m->asked = false;
     m->requested = m->asked_size;
     m->unplug_begun = 0;
-    m->stuck = false;
     if (m->requested > m->size && m->n_plugs < MODEL_PLUGS)
         m->plugs[m->n_plugs++] = (struct model_plug){
             .time = m->now + m->options.plug_latency - m->options.plug_latency / 2,
@@ -67,7 +75,9 @@ static void take_answer(struct model *m)
     m->n_plugs = 0;
     m->unplug_begun = m->now;
     m->unplug_from = m->size;
-    m->stuck = chance(m, m->options.unplug_fail);
+    m->unplug_to = m->requested;
+    if (next_random(m) % 100 < m->options.unplug_fail)
+        m->unplug_to = stuck_at(m);
 }
 
 static void move_size(struct model *m)
@@ -80,15 +90,13 @@ static void move_size(struct model *m)
     }
     if (m->unplug_begun == 0)
         return;
-    if (m->stuck) {
-        if (m->now < m->unplug_begun + STUCK_USEC)
-            return;
+    gone = bytes_round_down(in_time(m->options.unplug_rate, m->now - m->unplug_begun), MODEL_BLOCK);
+    m->size = MAX_OF(m->unplug_to, sub_floor(m->unplug_from, gone));
+    if (m->size < old) {
+        m->stall += UNPLUG_STALL_USEC * (old - m->size) / MIB(128);
+        m->progress_time = m->now;
+    } else if (m->now >= MAX_OF(m->progress_time, m->unplug_begun) + STUCK_USEC)
         m->requested = m->size;
-    } else {
-        gone = bytes_round_down(in_time(m->options.unplug_rate, m->now - m->unplug_begun), MODEL_BLOCK);
-        m->size = MAX_OF(m->requested, sub_floor(m->unplug_from, gone));
-        m->stall += UNPLUG_STALL_USEC * sub_floor(old, m->size) / MIB(128);
-    }
     if (m->size <= m->requested)
         m->unplug_begun = 0;
 }

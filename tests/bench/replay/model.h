@@ -40,7 +40,8 @@ struct model {
     unsigned n_plugs;
     uint64_t unplug_begun; /* 0: none */
     uint64_t unplug_from;
-    bool stuck;
+    uint64_t unplug_to;     /* how far the driver gets */
+    uint64_t progress_time; /* when the size fell last */
 
     uint64_t total; /* MemTotal */
     uint64_t memmap;
