@@ -13,8 +13,9 @@
 #define MEMMAP_SHARE 64u
 /* Watermarks: of 16 GiB some 64 MiB. */
 #define LOW_SHARE 256u
-/* Of page cache, what is read again and again. */
-#define HOT_QUARTERS 1u
+/* Of page cache, what is read again and again: a recording does not say. Of a stream, little. */
+#define HOT_PART 4u
+#define HOT_MAX MIB(256)
 /* Part of the time that reclaim stalls somebody while page cache makes room. */
 #define EVICT_STALL_PART 50u
 #define THRASH_STALL_PART 5u
@@ -101,10 +102,15 @@ static void move_size(struct model *m)
         m->unplug_begun = 0;
 }
 
+static uint64_t hot_bytes(const struct model *m)
+{
+    return MIN_OF(m->cached / HOT_PART, HOT_MAX);
+}
+
 /* Page cache fills what is free as fast as a disk reads, and makes room at once. */
 static void move_cache(struct model *m, uint64_t usec)
 {
-    uint64_t hot = m->cached / 4 * HOT_QUARTERS, wanted, room, read = in_time(READ_RATE, usec);
+    uint64_t hot = hot_bytes(m), wanted, room, read = in_time(READ_RATE, usec);
 
     m->gone = MIN_OF(m->gone, m->cached - hot);
     wanted = m->cached - m->gone;
@@ -191,7 +197,7 @@ uint64_t model_available(const struct model *m)
 
 uint64_t model_active_file(const struct model *m)
 {
-    return MIN_OF(m->cache, m->cached / 4 * HOT_QUARTERS);
+    return MIN_OF(m->cache, hot_bytes(m));
 }
 
 static uint64_t kernel_user(const struct model *m)

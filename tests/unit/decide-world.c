@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#include "decide-world.h"
+
+void world_init(struct world *w)
+{
+    *w = (struct world){
+        .config = {
+            .profile = DECIDE_BALANCED,
+            .max_size = UINT64_MAX,
+            .settle_usec = 10 * USEC_PER_SEC,
+            .fastest_rate = MIB(512),
+            .page_size = 4096,
+        },
+        .sample = {
+            .have_meminfo = true,
+            .meminfo = { .total = MIB(960), .free = MIB(700), .available = MIB(800) },
+            .have_zones = true,
+            .zones = { .kernel_free = MIB(800), .kernel_min = MIB(4), .kernel_managed = MIB(960) },
+            .have_vmstat = true,
+            .vmstat_fresh = true,
+            .have_pressure = true,
+            .pressure_fresh = true,
+            .connected = true,
+            .max_size = GIB(8),
+            .block_size = MIB(2),
+            .memory_block_size = MIB(128),
+            .shrink_to = UINT64_MAX,
+        },
+        .now = 100 * USEC_PER_SEC,
+    };
+    decide_init(&w->state, &w->config);
+}
+
+const struct decision *step(struct world *w, uint64_t after_usec)
+{
+    w->now += after_usec;
+    decide_step(&w->config, &w->state, &w->sample, w->now, &w->decision);
+    w->sample.event_early = w->sample.event_hard = false;
+    return &w->decision;
+}
+
+void set_available(struct world *w, uint64_t available)
+{
+    w->sample.meminfo.available = available;
+    w->sample.meminfo.free = available;
+    w->sample.zones.kernel_free = MIN_OF(available, MIB(800));
+    w->sample.zones.movable_managed = w->sample.size;
+}
+
+void set_size(struct world *w, uint64_t size)
+{
+    w->sample.size = w->sample.requested_size = size;
+    w->sample.meminfo.total = MIB(960) + size;
+}
+
+/* What a host does that grants at once and a guest that plugs at once. */
+void apply(struct world *w)
+{
+    uint64_t bytes = w->decision.bytes;
+
+    if (w->decision.action == DECIDE_GROW) {
+        set_size(w, MAX_OF(w->sample.size, w->sample.requested_size) + bytes);
+        set_available(w, w->sample.meminfo.available + bytes);
+    } else if (w->decision.action == DECIDE_SHRINK) {
+        set_size(w, w->sample.size - bytes);
+        set_available(w, w->sample.meminfo.available - bytes);
+    }
+    if (w->decision.action != DECIDE_HOLD)
+        decide_result(&w->state, w->decision.action, DECIDE_GRANTED, w->now);
+}
+
+/* Steps as long as the decision itself asks for, until the action comes or the time is over. */
+bool run_until(struct world *w, enum decide_action action, uint64_t usec)
+{
+    uint64_t end = w->now + usec;
+
+    while (w->now < end) {
+        step(w, MAX_OF(w->decision.wait_usec, DECIDE_INTERVAL_MIN_USEC));
+        if (w->decision.action == action)
+            return true;
+        apply(w);
+    }
+    return false;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "replay.h"
+
+#define HEADER "time_s,used_bytes,cached_bytes\n"
+
+static void test_bad_files_are_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        int error;
+        const char *says;
+    } rows[] = {
+        { "", -EBADMSG, "x:0: the file is empty" },
+        { "time_s,used_bytes\n0,1\n", -EBADMSG, "x:1: column cached_bytes is missing" },
+        { "time_s,used_bytes,used_bytes,cached_bytes\n", -EBADMSG, "x:1: column used_bytes is there twice" },
+        { HEADER, -EBADMSG, "0 rows" },
+        { HEADER "0,1,2\n", -EBADMSG, "1 rows" },
+        { HEADER "0,1,2\n0,1,2\n", -EBADMSG, "2 rows" },
+        { HEADER "1,1,2\n0.5,1,2\n", -EBADMSG, "x:3: time_s 0.5 goes back" },
+        { HEADER "-1,1,2\n", -EBADMSG, "x:2: time_s -1 is negative" },
+        { HEADER "0,-1,2\n", -EBADMSG, "x:2: used_bytes -1 is negative" },
+        { HEADER "0,1,18446744073709551616\n", -ERANGE, "x:2: cached_bytes 18446744073709551616 is more" },
+        { HEADER "0,18446744073709551615,1\n", -ERANGE, "x:2: used_bytes" },
+        { HEADER "99999999999,1,1\n", -ERANGE, "x:2: time_s" },
+        { HEADER "0,1.5,1\n", -EBADMSG, "x:2: used_bytes '1.5' is not" },
+        { HEADER "0,,1\n", -EBADMSG, "x:2: used_bytes '' is not" },
+        { HEADER "nan,1,1\n", -EBADMSG, "x:2: time_s 'nan' is not" },
+        { HEADER "0,1\n", -EBADMSG, "x:2: 2 cells" },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct trace t = { 0 };
+        g_autofree char *error = NULL;
+
+        assert_int_equal(trace_parse("x", rows[i].text, strlen(rows[i].text), &t, &error), rows[i].error);
+        if (!strstr(error, rows[i].says))
+            fail_msg("%s: says %s", rows[i].says, error);
+        assert_null(t.rows);
+    }
+}
+
+static void parse(const char *text, struct trace *ret)
+{
+    g_autofree char *error = NULL;
+
+    assert_int_equal(trace_parse("x", text, strlen(text), ret, &error), 0);
+}
+
+static void test_demand_is_linear_between_rows(void **state)
+{
+    _cleanup_(trace_clear) struct trace t = { 0 };
+    size_t cursor = 0;
+    uint64_t used, cached;
+
+    parse("cached_bytes,other,time_s,used_bytes\r\n1000,,10,0\r\n0,x,12.5,100\r\n", &t);
+    assert_int_equal(trace_duration(&t), 2500 * USEC_PER_MSEC);
+    trace_at(&t, &cursor, USEC_PER_SEC, &used, &cached);
+    assert_int_equal(used, 40);
+    assert_int_equal(cached, 600);
+    trace_at(&t, &cursor, 5 * USEC_PER_SEC, &used, &cached);
+    assert_int_equal(used, 100);
+}
+
+/* A square wave: low and high for half of the period each. */
+static void square(GString *text, unsigned seconds, unsigned period, uint64_t low, uint64_t high)
+{
+    g_string_assign(text, HEADER);
+    for (unsigned t = 0; t < seconds; t += period / 2) {
+        uint64_t used = t / (period / 2) % 2 == 0 ? low : high;
+
+        g_string_append_printf(text, "%u,%" G_GUINT64_FORMAT ",0\n", t, used);
+        g_string_append_printf(text, "%u,%" G_GUINT64_FORMAT ",0\n", t + period / 2 - 4, used);
+    }
+}
+
+static void run(const char *text, uint64_t latency, uint32_t fail, struct replay_result *ret)
+{
+    _cleanup_(trace_clear) struct trace t = { 0 };
+    struct replay_options o = {
+        .model = {
+            .boot = GIB(1),
+            .max = GIB(8),
+            .plug_latency = latency,
+            .unplug_rate = GIB(1),
+            .unplug_fail = fail,
+            .kernel_part = 5,
+        },
+        .profile = DECIDE_BALANCED,
+    };
+
+    parse(text, &t);
+    replay_run(&o, &t, ret);
+}
+
+/* One hour, period twice the settle time: the settle time doubles at each pair until it spans the wave. */
+static void test_square_wave_does_not_flap(void **state)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    _cleanup_(replay_clear) struct replay_result r = { 0 };
+    unsigned settle = (unsigned)(decide_profile_settle(DECIDE_BALANCED) / USEC_PER_SEC);
+
+    square(text, 3600, 2 * settle, MIB(400), GIB(2));
+    run(text->str, 100 * USEC_PER_MSEC, 0, &r);
+    assert_int_equal(r.shortfall_usec, 0);
+    /* Three doublings, and a pair of the wave is four steps of 512 MiB each way. */
+    assert_true(r.shrinks <= 3 * 4);
+    assert_true(r.grows <= 4 + 3 * 4);
+}
+
+static void test_ramp_and_streaming(void **state)
+{
+    _cleanup_(replay_clear) struct replay_result ramp = { 0 }, stream = { 0 };
+
+    run(HEADER "0,400000000,0\n60,6000000000,0\n120,400000000,0\n300,400000000,0\n", 100 * USEC_PER_MSEC, 0,
+            &ramp);
+    assert_int_equal(ramp.shortfall_usec, 0);
+    assert_true(ramp.peak >= 6000000000);
+    assert_int_equal(ramp.idle_bytes, GIB(1));
+    /* Files that stream through plug nothing. */
+    run(HEADER "0,400000000,0\n60,400000000,8000000000\n120,400000000,8000000000\n", 100 * USEC_PER_MSEC, 0,
+            &stream);
+    assert_int_equal(stream.peak, GIB(1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bad_files_are_refused),
+        cmocka_unit_test(test_demand_is_linear_between_rows),
+        cmocka_unit_test(test_square_wave_does_not_flap),
+        cmocka_unit_test(test_ramp_and_streaming),
+    };
+
+    return cmocka_run_group_tests_name("replay", tests, NULL, NULL);
+}
