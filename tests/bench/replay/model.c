@@ -143,7 +143,9 @@ static void move_zones(struct model *m, uint64_t user_before)
     /* Three parts movable for one of the kernel's: kernel zones get what that asks for beyond boot memory. */
     m->movable_managed = MIN_OF(m->size, (m->options.boot + m->size) / 4 * 3);
     kernel_total = m->total - m->movable_managed;
-    kernel_room = sub_floor(kernel_total, kernel_used + m->memmap);
+    /* Each zone keeps its share of the watermarks free of user memory. */
+    m->kernel_low = (uint64_t)((unsigned __int128)m->low * kernel_total / m->total);
+    kernel_room = sub_floor(kernel_total, kernel_used + m->memmap + m->kernel_low);
     if (user >= user_before)
         m->movable_user += user - user_before;
     else if (user_before > 0)

@@ -45,10 +45,11 @@ struct model {
 
     uint64_t total; /* MemTotal */
     uint64_t memmap;
-    uint64_t low;       /* what the kernel keeps back */
-    uint64_t cache;     /* what is there of cached */
-    uint64_t gone;      /* squeezed, and nobody reads it again */
-    uint64_t squeezing; /* being squeezed */
+    uint64_t low;        /* what the kernel keeps back */
+    uint64_t kernel_low; /* of that, in the kernel zones */
+    uint64_t cache;      /* what is there of cached */
+    uint64_t gone;       /* squeezed, and nobody reads it again */
+    uint64_t squeezing;  /* being squeezed */
     uint64_t squeezed_time;
     uint64_t movable_managed;
     uint64_t movable_user;

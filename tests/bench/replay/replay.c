@@ -59,8 +59,8 @@ static void fill_sample(struct replay *r)
         r->pressure_time = m->now;
         p->zones = (struct zoneinfo){
             .kernel_free = model_kernel_free(m),
-            .kernel_low = m->low,
-            .kernel_min = m->low / 5 * 4,
+            .kernel_low = m->kernel_low,
+            .kernel_min = m->kernel_low / 5 * 4,
             .kernel_managed = m->total - m->movable_managed,
             .kernel_file = model_kernel_file(m),
             .movable_free = sub_floor(m->movable_managed, m->movable_user),
