@@ -61,6 +61,12 @@ static const sd_bus_vtable vtable[] = {
             SD_BUS_NO_RESULT, methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("DeclineShrink", SD_BUS_ARGS("t", id, "s", code), SD_BUS_NO_RESULT,
             methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("SetLimits", SD_BUS_ARGS("t", min_size, "t", max_size, "b", persist),
+            SD_BUS_NO_RESULT, methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Reserve", SD_BUS_ARGS("t", bytes, "s", who, "s", why),
+            SD_BUS_RESULT("h", reservation), methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ListReservations", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(tssut)", reservations),
+            methods_handle, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_SIGNAL_WITH_ARGS("SizeChanged", SD_BUS_ARGS("t", old_size, "t", new_size, "s", reason), 0),
     SD_BUS_SIGNAL_WITH_ARGS(
             "RequestRefused", SD_BUS_ARGS("s", verb, "t", bytes, "s", error_name, "s", text), 0),
@@ -149,6 +155,8 @@ static void on_changed(const struct actuator_view *v, void *userdata)
     if (n == 0)
         return;
     b->view = *v;
+    if (b->reserve)
+        reserve_follow(b->reserve, v);
     peers_each(b->peers, emit_properties, names);
     tell_bus(b);
 }
@@ -283,6 +291,7 @@ int actuator_bus_new(
     if (!b)
         return -ENOMEM;
     b->actuator = a;
+    b->monitor_uid = o->monitor_uid;
     b->procfs = g_strdup(o->procfs);
     r = authorize_new(methods_rules, o->monitor_uid, &b->authorize);
     if (r >= 0)
@@ -305,6 +314,12 @@ int actuator_bus_new(
         return r;
     }
     actuator_set_ops(a, &actuator_ops, b);
+    r = reserve_new(event, a, o->procfs, o->reservations_saved, &b->reserve);
+    if (r < 0) {
+        actuator_bus_free(b);
+        return r;
+    }
+    reserve_follow(b->reserve, &b->view);
     *ret = b;
     return 0;
 }

@@ -13,6 +13,7 @@ struct actuator_bus_options {
     const char *address; /* NULL: the system bus */
     const char *socket;
     const char *procfs;
+    const char *reservations_saved;
     const char *cgroupfs;
     uid_t monitor_uid;
     gid_t monitor_gid;

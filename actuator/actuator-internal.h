@@ -13,6 +13,7 @@
 
 struct request {
     enum limits_verb verb;
+    bool manual;
     uint64_t bytes;
     char reason[ACTUATOR_REASON_MAX + 1];
     actuator_done_t done;
@@ -24,6 +25,7 @@ struct actuator {
     sd_event *event;
     sd_event_source *timeout;
     sd_event_source *progress_timer;
+    sd_event_source *manual_timer;
     struct host_link *link;
     struct guard_control *guard;
     struct actuator_config config; /* a copy of the numbers; its strings are not ours */
@@ -44,6 +46,11 @@ struct actuator {
     uint64_t shrink_id;                   /* what the host asked for last; 0: nothing */
     char reason[ACTUATOR_REASON_MAX + 1]; /* of what the size is changing for */
 
+    char *limits_saved;
+    bool limits_set; /* over the configuration's */
+    uint64_t manual_floor;
+    uint64_t reserved_floor;
+
     struct log_repeat flood_fault;
     const struct actuator_ops *ops;
     void *ops_userdata;
@@ -55,6 +62,13 @@ void actuator_set_timer(sd_event_source *timer, uint64_t at);
 /* The driver may be loaded after us. */
 void actuator_look_for_device(struct actuator *a);
 void actuator_keep_onlining(struct actuator *a, bool look_again);
+
+/* Timers and what was saved; and their end. */
+int actuator_admin_start(struct actuator *a, const char *limits_saved);
+void actuator_admin_stop(struct actuator *a);
+/* An administrator's request was made, or granted with this requested size. */
+void actuator_manual_asked(struct actuator *a, enum limits_verb verb);
+void actuator_manual_granted(struct actuator *a, const struct request *r, uint64_t requested_size);
 
 /* The time-out of the first of the queue. */
 int actuator_on_timeout(sd_event_source *source, uint64_t usec, void *userdata);

@@ -18,6 +18,7 @@ struct limits {
     uint64_t requested_size;
     uint64_t min_size; /* the actuator's own */
     uint64_t max_size;
+    uint64_t floor;         /* what an administrator plugged and what was reserved: a min size for a time */
     uint64_t host_min_size; /* the host's */
     uint64_t host_max_size;
     uint64_t block_size;
@@ -28,6 +29,11 @@ struct limits {
 /* The larger minimum and the smaller maximum, rounded to blocks inwards; max wins when they cross. */
 uint64_t limits_effective_min(const struct limits *l);
 uint64_t limits_effective_max(const struct limits *l);
+
+/* New limits of the actuator's own. -EINVAL with the D-Bus error's name and a text: min over max, or max over
+ * the host's. max UINT64_MAX: the host's alone. */
+int limits_set(struct limits *l, uint64_t min, uint64_t max, const char **ret_error,
+        char ret_text[static LIMITS_TEXT_MAX]);
 
 /* The part of limits_target() that needs no wait for requests before this one: 0 bytes, no device, no host.
  */

@@ -110,11 +110,12 @@ void actuator_send_next(struct actuator *a)
 }
 
 void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
-        actuator_done_t done, void *userdata)
+        bool manual, actuator_done_t done, void *userdata)
 {
     uint64_t now = now_usec();
     struct request r = {
         .verb = verb,
+        .manual = manual,
         .bytes = bytes,
         .done = done,
         .userdata = userdata,
@@ -139,6 +140,8 @@ void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes,
                 "%u requests are waiting already; try again when they are answered", a->queued);
         actuator_refuse(a, &r, ERROR_BUSY, text);
     } else {
+        if (manual)
+            actuator_manual_asked(a, verb);
         a->queue[a->queued++] = r;
         actuator_send_next(a);
     }

@@ -170,6 +170,7 @@ static void take_granted(struct actuator *a, const struct channel_message *m)
     guard_control_refused(a->guard, false);
     (void)snprintf(a->reason, sizeof(a->reason), "%s", r.reason);
     r.done(m->requested_size, NULL, NULL, r.userdata);
+    actuator_manual_granted(a, &r, m->requested_size);
     take_sizes(a, size, m->requested_size);
     actuator_send_next(a);
     log_info("%s %s (%s): granted, requested size %s, size %s", limits_verb_to_string(r.verb),
@@ -286,8 +287,10 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
     a->config = *c;
     a->config.port = NULL;
     a->config.guard_slices = NULL;
-    a->limits.min_size = c->min_size;
-    a->limits.max_size = c->max_size;
+    if (!a->limits_set) {
+        a->limits.min_size = c->min_size;
+        a->limits.max_size = c->max_size;
+    }
     a->onlining.wanted = c->onlining;
     if (rate_changed)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());
@@ -327,6 +330,8 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
         r = sd_event_add_time(
                 a->event, &a->progress_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_progress_timer, a);
     if (r >= 0)
+        r = actuator_admin_start(a, o->limits_saved);
+    if (r >= 0)
         r = host_link_new(a->event, o->port ?: o->config->port, &hello, &link_ops, a, &a->link);
     return r;
 }
@@ -359,6 +364,7 @@ struct actuator *actuator_free(struct actuator *a)
         return NULL;
     guard_control_free(a->guard);
     host_link_free(a->link);
+    actuator_admin_stop(a);
     sd_event_source_disable_unref(a->timeout);
     sd_event_source_disable_unref(a->progress_timer);
     sd_event_unref(a->event);

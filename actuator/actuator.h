@@ -49,6 +49,7 @@ struct actuator_options {
     const char *procfs;
     const char *cgroup;
     const char *guard_saved;
+    const char *limits_saved;
 };
 
 int actuator_new(sd_event *event, const struct actuator_options *o, struct actuator **ret);
@@ -59,8 +60,16 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c);
 /* Refuses every request that waits. */
 void actuator_give_up(struct actuator *a, const char *text);
 
+/* manual: an administrator's, not the monitor's. What one plugs is a min size for 10 minutes, or until one
+ * unplugs. */
 void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
-        actuator_done_t done, void *userdata);
+        bool manual, actuator_done_t done, void *userdata);
+/* Limits over the configuration's; max 0: the host's alone. persist: they outlive this process and a reboot.
+ * -EINVAL or -EIO with the D-Bus error's name and a text; nothing has changed then. */
+int actuator_set_limits(struct actuator *a, uint64_t min, uint64_t max, bool persist, const char **ret_error,
+        char ret_text[static LIMITS_TEXT_MAX]);
+/* What is reserved, and the size that keeps it. */
+void actuator_set_reserved(struct actuator *a, uint64_t bytes, uint64_t floor);
 /* -ENOTCONN without a host, -EBUSY when reports come too fast. */
 int actuator_report(
         struct actuator *a, uint64_t available, uint64_t total, uint32_t some10, enum channel_level level);

@@ -20,7 +20,7 @@ uint64_t limits_effective_max(const struct limits *l)
 
 uint64_t limits_effective_min(const struct limits *l)
 {
-    uint64_t min = MAX_OF(l->min_size, l->host_min_size), max = limits_effective_max(l);
+    uint64_t min = MAX_OF(MAX_OF(l->min_size, l->floor), l->host_min_size), max = limits_effective_max(l);
 
     if (bytes_round_up(min, MAX_OF(l->block_size, 1), &min) < 0)
         return max;
@@ -68,10 +68,31 @@ static int unplug_target(
                 FORMAT_BYTES(l->block_size));
     if (rounded > l->requested_size || l->requested_size - rounded < min)
         return refuse(ret_error, ret_text, ERROR_BELOW_MINIMUM,
-                "%" PRIu64 " bytes less than %s are under the min size of %s; %s can be unplugged", bytes,
+                "%" PRIu64 " bytes less than %s are under the min size of %s%s; %s can be unplugged", bytes,
                 FORMAT_BYTES(l->requested_size), FORMAT_BYTES(min),
+                min > MAX_OF(l->min_size, l->host_min_size) ? " (reserved, or plugged by an administrator)"
+                                                            : "",
                 FORMAT_BYTES(sub_floor(l->requested_size, min)));
     *ret_target = l->requested_size - rounded;
+    return 0;
+}
+
+int limits_set(struct limits *l, uint64_t min, uint64_t max, const char **ret_error,
+        char ret_text[static LIMITS_TEXT_MAX])
+{
+    if (min > max)
+        return refuse(ret_error, ret_text, ERROR_INVALID_SIZE, "min size %s is more than max size %s",
+                FORMAT_BYTES(min), FORMAT_BYTES(max));
+    if (max != UINT64_MAX && l->block_size > 0 && max > l->host_max_size)
+        return refuse(ret_error, ret_text, ERROR_LIMIT_EXCEEDED,
+                "max size %s is more than the host allows: %s at most, or 0 for that", FORMAT_BYTES(max),
+                FORMAT_BYTES(l->host_max_size));
+    if (l->block_size > 0 && min > l->host_max_size)
+        return refuse(ret_error, ret_text, ERROR_LIMIT_EXCEEDED,
+                "min size %s is more than the host allows: %s at most", FORMAT_BYTES(min),
+                FORMAT_BYTES(l->host_max_size));
+    l->min_size = min;
+    l->max_size = max;
     return 0;
 }
 

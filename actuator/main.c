@@ -9,11 +9,15 @@
 #include "guard-saved.h"
 #include "log.h"
 #include "names.h"
+#include "reserve.h"
+#include "saved-limits.h"
 #include "service.h"
 
 #define CONFIG_PATH "/etc/vmtide/actuator.conf"
 #define CGROUP "/sys/fs/cgroup"
 #define GUARD_SAVED "/run/vmtide/guard"
+#define LIMITS_SAVED SAVED_LIMITS_PATH
+#define RESERVATIONS_SAVED RESERVE_SAVED_PATH
 
 struct program {
     char *config_path;
@@ -25,6 +29,8 @@ struct program {
     char *procfs;
     char *cgroupfs;
     char *guard_saved;
+    char *limits_saved;
+    char *reservations_saved;
     char *monitor_user;
     gboolean disarm;
     gboolean version;
@@ -48,6 +54,8 @@ static void program_clear(struct program *p)
     g_free(p->procfs);
     g_free(p->cgroupfs);
     g_free(p->guard_saved);
+    g_free(p->limits_saved);
+    g_free(p->reservations_saved);
     g_free(p->monitor_user);
 }
 
@@ -72,6 +80,10 @@ static int parse_options(struct program *p, int *argc, char ***argv)
                 "Where the cgroup v2 hierarchy is (default " CGROUP ")", "DIR" },
         { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs, "Where memory statistics are (default /proc)",
                 "DIR" },
+        { "limits-state", 0, 0, G_OPTION_ARG_FILENAME, &p->limits_saved,
+                "Where limits that were set to stay are kept (default " LIMITS_SAVED ")", "FILE" },
+        { "reservations-state", 0, 0, G_OPTION_ARG_FILENAME, &p->reservations_saved,
+                "Where reservations are kept over a restart (default " RESERVATIONS_SAVED ")", "FILE" },
         { "guard-state", 0, 0, G_OPTION_ARG_FILENAME, &p->guard_saved,
                 "Where memory.high is kept that the guard replaces (default " GUARD_SAVED ")", "PATH" },
         { "disarm", 0, 0, G_OPTION_ARG_NONE, &p->disarm,
@@ -164,6 +176,7 @@ static int run(struct program *p)
         .socket = p->socket ?: ACTUATOR_SOCKET,
         .procfs = p->procfs ?: "/proc",
         .cgroupfs = p->cgroupfs ?: "/sys/fs/cgroup",
+        .reservations_saved = p->reservations_saved ?: RESERVATIONS_SAVED,
     };
     struct actuator_options options = {
         .config = &p->config,
@@ -172,6 +185,7 @@ static int run(struct program *p)
         .procfs = p->procfs ?: "/proc",
         .cgroup = p->cgroupfs ?: CGROUP,
         .guard_saved = p->guard_saved ?: GUARD_SAVED,
+        .limits_saved = p->limits_saved ?: LIMITS_SAVED,
     };
     int r = find_monitor_user(
             p->monitor_user ?: MONITOR_USER, &bus_options.monitor_uid, &bus_options.monitor_gid);

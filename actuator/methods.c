@@ -16,6 +16,9 @@ const struct authorize_rule methods_rules[] = {
     { "Report", "org.vmtide.monitor", true },
     { "DeclineShrink", "org.vmtide.monitor", true },
     { "ArmGuard", "org.vmtide.monitor", true },
+    { "SetLimits", "org.vmtide.set-limits", false },
+    { "Reserve", "org.vmtide.reserve", false },
+    { "ListReservations", NULL, false },
     { NULL, NULL, false },
 };
 
@@ -62,7 +65,8 @@ static int apply_resize(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
     if (r < 0)
         return r;
-    actuator_request(b->actuator, verb, bytes, reason, on_done, sd_bus_message_ref(m));
+    actuator_request(b->actuator, verb, bytes, reason, authorize_caller(b->authorize) != b->monitor_uid,
+            on_done, sd_bus_message_ref(m));
     return 1;
 }
 
@@ -301,6 +305,9 @@ int methods_handle(sd_bus_message *m, void *userdata, sd_bus_error *error)
         { "ArmGuard", check_guard, apply_guard },
         { "Report", check_report, apply_report },
         { "DeclineShrink", check_decline, apply_decline },
+        { "SetLimits", check_set_limits, apply_set_limits },
+        { "Reserve", check_reserve, apply_reserve },
+        { "ListReservations", check_list, apply_list },
     };
     struct actuator_bus *b = userdata;
     uid_t uid;

@@ -12,12 +12,14 @@ struct pending {
     sd_bus_message *message;
     sd_bus_message_handler_t apply;
     void *userdata;
+    uid_t uid;
     char cancel_id[32]; /* empty: polkit was not asked yet */
 };
 
 struct authorize {
     const struct authorize_rule *rules;
     uid_t monitor_uid;
+    uid_t caller;
     uint64_t queries;
     struct pending pending[AUTHORIZE_PENDING_MAX];
 };
@@ -37,7 +39,7 @@ enum authorize_verdict authorize_judge(
 
     if (!rule)
         return AUTHORIZE_NO;
-    return uid == 0 || (rule->monitor && uid == monitor_uid) ? AUTHORIZE_YES : AUTHORIZE_ASK;
+    return uid == 0 || !rule->action || (rule->monitor && uid == monitor_uid) ? AUTHORIZE_YES : AUTHORIZE_ASK;
 }
 
 int authorize_new(const struct authorize_rule *rules, uid_t monitor_uid, struct authorize **ret)
@@ -87,10 +89,19 @@ struct authorize *authorize_free(struct authorize *a)
     return NULL;
 }
 
-static int carry_out(sd_bus_message *m, sd_bus_message_handler_t apply, void *userdata)
+uid_t authorize_caller(const struct authorize *a)
+{
+    return a->caller;
+}
+
+static int carry_out(
+        struct authorize *a, sd_bus_message *m, uid_t uid, sd_bus_message_handler_t apply, void *userdata)
 {
     _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-    int r = apply(m, userdata, &error);
+    int r;
+
+    a->caller = uid;
+    r = apply(m, userdata, &error);
 
     if (sd_bus_error_is_set(&error))
         return sd_bus_reply_method_error(m, &error);
@@ -114,7 +125,7 @@ static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *error)
     bool interactive = sd_bus_message_get_allow_interactive_authorization(p.message) > 0;
 
     if (polkit_read(reply, rule->member, rule->action, interactive, &denied) > 0)
-        (void)carry_out(p.message, p.apply, p.userdata);
+        (void)carry_out(p.authorize, p.message, p.uid, p.apply, p.userdata);
     else
         (void)sd_bus_reply_method_error(p.message, &denied);
     return 0;
@@ -145,12 +156,14 @@ static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error)
     enum authorize_verdict verdict = AUTHORIZE_NO;
     uint32_t uid;
 
-    if (!e && sd_bus_message_read(reply, "u", &uid) >= 0)
+    if (!e && sd_bus_message_read(reply, "u", &uid) >= 0) {
         verdict = authorize_judge(a->rules, member, uid, a->monitor_uid);
+        p->uid = uid;
+    }
     if (verdict == AUTHORIZE_YES) {
         _cleanup_(pending_clear) struct pending taken = pending_take(p);
 
-        (void)carry_out(taken.message, taken.apply, taken.userdata);
+        (void)carry_out(a, taken.message, uid, taken.apply, taken.userdata);
     } else if (verdict != AUTHORIZE_ASK || ask_polkit(p, find_rule(a->rules, member)) < 0) {
         deny(p->message, e ? "the bus does not say who calls" : "polkit cannot be asked");
         pending_clear(p);
@@ -175,7 +188,7 @@ static int answer_known(
         struct authorize *a, sd_bus_message *m, uid_t uid, sd_bus_message_handler_t apply, void *userdata)
 {
     if (authorize_judge(a->rules, sd_bus_message_get_member(m), uid, a->monitor_uid) == AUTHORIZE_YES)
-        return carry_out(m, apply, userdata);
+        return carry_out(a, m, uid, apply, userdata);
     deny(m, "this socket is for root and for the monitor's own calls");
     return 1;
 }

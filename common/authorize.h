@@ -17,8 +17,8 @@ struct authorize;
 
 struct authorize_rule {
     const char *member; /* NULL ends the table */
-    const char *action;
-    bool monitor; /* the monitor's user may, unasked */
+    const char *action; /* NULL: everybody may */
+    bool monitor;       /* the monitor's user may, unasked */
 };
 
 /* What is known of a call without polkit. */
@@ -35,6 +35,9 @@ enum authorize_verdict authorize_judge(
 /* rules must outlive it. */
 int authorize_new(const struct authorize_rule *rules, uid_t monitor_uid, struct authorize **ret);
 struct authorize *authorize_free(struct authorize *a);
+
+/* Who called what is being applied now; for apply(). */
+uid_t authorize_caller(const struct authorize *a);
 
 /* The bus has gone: whoever waits for an answer over it gets none. */
 void authorize_cancel(struct authorize *a);

@@ -45,6 +45,7 @@ static const struct {
             "short of memory, but the kernel zones cannot pay for the page structs of another block" },
     [DECIDE_REFUSED] = { "refused", "short of memory, refused a moment ago, asking again soon" },
     [DECIDE_SPARE] = { "spare", "quiet for long enough with memory to spare" },
+    [DECIDE_OVER_MAX] = { "over-max", "the size is over a maximum that was set since" },
     [DECIDE_HOST_ASKED] = { "host-asked", "the host asked for memory back" },
     [DECIDE_SQUEEZING] = { "squeezing", "memory to spare, dropping cold page cache before giving it back" },
     [DECIDE_SETTLING] = { "settling", "memory to spare, waiting whether it stays quiet" },

@@ -124,18 +124,19 @@ static void commit_shrink(
     s->trend.last_available = s->shrink_leaves + v->sample->meminfo.swap_free;
 }
 
-static bool shrink_for_host(struct decide_state *s, const struct decide_view *v, struct decision *d)
+/* The host asks, or an administrator has set a max size under the size. */
+static bool shrink_to_order(struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
-    uint64_t bytes;
+    uint64_t target = MIN_OF(v->sample->shrink_to, v->upper), bytes;
 
-    if (v->sample->shrink_to >= v->sample->size)
+    if (target >= v->sample->size)
         return false;
-    bytes = step_possible(v, v->sample->size - MAX_OF(v->lower, v->sample->shrink_to));
-    d->why = DECIDE_HOST_ASKED;
-    if (bytes == 0)
-        d->decline = true;
-    else
+    bytes = step_possible(v, v->sample->size - MAX_OF(v->lower, target));
+    d->why = v->sample->shrink_to >= v->sample->size ? DECIDE_OVER_MAX : DECIDE_HOST_ASKED;
+    if (bytes > 0)
         commit_shrink(s, v, d, bytes);
+    else
+        d->decline = d->why == DECIDE_HOST_ASKED;
     return true;
 }
 
@@ -189,7 +190,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
         d->why = DECIDE_BACK_OFF;
         return p->size >= p->memory_block_size;
     }
-    if (shrink_for_host(s, v, d))
+    if (shrink_to_order(s, v, d))
         return true;
     if (step_over(s, v, 0, true) == 0)
         return false;

@@ -167,7 +167,7 @@ static void look(const struct decide_config *c, struct decide_state *s, const st
 {
     *v = (struct decide_view){ .config = c, .sample = p, .now = now };
     v->available = p->meminfo.available;
-    v->headroom = decide_headroom(c, p->meminfo.total) + lead(s, now) + p->reserved;
+    v->headroom = decide_headroom(c, p->meminfo.total) + lead(s, now);
     v->usable = usable(v);
     v->demand = p->meminfo.total - v->usable + (p->meminfo.swap_total - p->meminfo.swap_free);
     v->upper = bytes_round_down(MIN_OF(c->max_size, p->max_size), MAX_OF(p->block_size, 1));

@@ -67,7 +67,6 @@ struct decide_sample {
     uint64_t block_size;
     uint64_t memory_block_size;
     uint64_t shrink_to; /* size the host asks us to come down to; UINT64_MAX: it does not */
-    uint64_t reserved;  /* bytes that reservations keep available beside the headroom */
     bool guard_armed;   /* the actuator's guard holds a surge at its line */
     bool reclaiming;    /* a Reclaim of ours has no answer yet */
 };
@@ -95,6 +94,7 @@ enum decide_why {
     DECIDE_KERNEL_ZONES,   /* short, and the kernel zones cannot pay for the memmap of another block */
     DECIDE_REFUSED,        /* short, refused a moment ago: waiting to ask again */
     DECIDE_SPARE,          /* shrink */
+    DECIDE_OVER_MAX,       /* shrink: the max size was set under the size */
     DECIDE_HOST_ASKED,     /* shrink: the host asked for it */
     DECIDE_SQUEEZING,      /* cold page cache goes before the step that would have to reclaim it */
     DECIDE_SETTLING,       /* spare memory, not quiet for long enough */

@@ -165,7 +165,6 @@ static void fill_sample(struct monitor *m, uint64_t now)
     p->block_size = v->block_size;
     p->memory_block_size = v->memory_block_size;
     p->shrink_to = m->shrink_id > 0 ? m->shrink_to : UINT64_MAX;
-    p->reserved = v->reserved_bytes;
     p->guard_armed = v->guard_headroom > 0;
     p->reclaiming = m->reclaiming;
     /* An event waits until there is a PSI reading to confirm it by. */

@@ -121,7 +121,6 @@ static const struct column {
     SAMPLE("min_size_bytes", KIND_U64, min_size),
     SAMPLE("max_size_bytes", KIND_U64_OR_NONE, max_size),
     SAMPLE("shrink_to_bytes", KIND_U64_OR_NONE, shrink_to),
-    SAMPLE("reserved_bytes", KIND_U64, reserved),
     SAMPLE("guard_armed", KIND_BOOL, guard_armed),
     SAMPLE("reclaiming", KIND_BOOL, reclaiming),
     DECISION("action", KIND_ACTION, action),

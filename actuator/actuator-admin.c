@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* What administrators do to the limits: set them, plug by hand, and what others have reserved. */
+#include <glib.h>
+#include <inttypes.h>
+
+#include "actuator-internal.h"
+#include "names.h"
+#include "saved-limits.h"
+#include "service.h"
+
+/* So that the monitor does not undo at once what a person did. */
+#define MANUAL_USEC (600 * USEC_PER_SEC)
+
+static void update_floor(struct actuator *a)
+{
+    a->limits.floor = MAX_OF(a->manual_floor, a->reserved_floor);
+    actuator_publish(a);
+}
+
+void actuator_set_reserved(struct actuator *a, uint64_t bytes, uint64_t floor)
+{
+    a->view.reserved_bytes = bytes;
+    a->reserved_floor = floor;
+    update_floor(a);
+}
+
+static int on_manual_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct actuator *a = userdata;
+
+    log_info("the size plugged by hand (%s) is no min size any more", FORMAT_BYTES(a->manual_floor));
+    a->manual_floor = 0;
+    update_floor(a);
+    return 0;
+}
+
+void actuator_manual_asked(struct actuator *a, enum limits_verb verb)
+{
+    if (verb != LIMITS_UNPLUG || a->manual_floor == 0)
+        return;
+    a->manual_floor = 0;
+    (void)sd_event_source_set_enabled(a->manual_timer, SD_EVENT_OFF);
+    update_floor(a);
+}
+
+void actuator_manual_granted(struct actuator *a, const struct request *r, uint64_t requested_size)
+{
+    if (!r->manual || r->verb != LIMITS_PLUG)
+        return;
+    a->manual_floor = requested_size;
+    actuator_set_timer(a->manual_timer, now_usec() + MANUAL_USEC);
+    update_floor(a);
+}
+
+int actuator_set_limits(struct actuator *a, uint64_t min, uint64_t max, bool persist, const char **ret_error,
+        char ret_text[static LIMITS_TEXT_MAX])
+{
+    g_autofree char *error = NULL;
+    struct limits l = a->limits;
+    uint64_t new_max = max > 0 ? max : UINT64_MAX;
+    int r = limits_set(&l, min, new_max, ret_error, ret_text);
+
+    if (r < 0)
+        return r;
+    if (persist && saved_limits_write(a->limits_saved, min, new_max, &error) < 0) {
+        (void)snprintf(ret_text, LIMITS_TEXT_MAX, "the limits cannot be saved: %s", error);
+        *ret_error = "org.freedesktop.DBus.Error.IOError";
+        return -EIO;
+    }
+    a->limits = l;
+    a->limits_set = true;
+    log_info("limits set: min size %s, max size %s%s", FORMAT_BYTES(min),
+            max > 0 ? FORMAT_BYTES(max) : "the host's", persist ? ", saved" : "");
+    actuator_keep_onlining(a, false);
+    actuator_publish(a);
+    return 0;
+}
+
+int actuator_admin_start(struct actuator *a, const char *limits_saved)
+{
+    uint64_t min, max;
+    int r;
+
+    a->limits_saved = g_strdup(limits_saved);
+    r = sd_event_add_time(a->event, &a->manual_timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC, on_manual_over, a);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(a->manual_timer, SD_EVENT_OFF);
+    if (r < 0)
+        return r;
+    r = saved_limits_read(limits_saved, &min, &max);
+    if (r >= 0) {
+        a->limits.min_size = min;
+        a->limits.max_size = max;
+        a->limits_set = true;
+        log_info("saved limits: min size %s, max size %s", FORMAT_BYTES(min),
+                max < UINT64_MAX ? FORMAT_BYTES(max) : "the host's");
+    } else if (r != -ENOENT)
+        log_warning("%s cannot be read; the configuration's limits are in force", limits_saved);
+    return 0;
+}
+
+void actuator_admin_stop(struct actuator *a)
+{
+    a->manual_timer = sd_event_source_disable_unref(a->manual_timer);
+    g_free(a->limits_saved);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "saved-limits.h"
+
+#include <glib.h>
+
+#define GROUP "Limits"
+
+int saved_limits_write(const char *path, uint64_t min, uint64_t max, char **ret_error)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL, *folder = g_path_get_dirname(path);
+    gsize len;
+
+    g_key_file_set_uint64(file, GROUP, "MinSize", min);
+    g_key_file_set_uint64(file, GROUP, "MaxSize", max);
+    text = g_key_file_to_data(file, &len, NULL);
+    /* The unit's StateDirectory= makes the folder; this is for other ways to run it. */
+    (void)g_mkdir_with_parents(folder, 0755);
+    if (g_file_set_contents_full(path, text, (gssize)len,
+                G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, &error))
+        return 0;
+    *ret_error = g_strdup(error->message);
+    return -EIO;
+}
+
+static bool get(GKeyFile *file, const char *key, uint64_t *ret)
+{
+    g_autoptr(GError) error = NULL;
+    uint64_t value = g_key_file_get_uint64(file, GROUP, key, &error);
+
+    if (error)
+        return false;
+    *ret = value;
+    return true;
+}
+
+int saved_limits_read(const char *path, uint64_t *ret_min, uint64_t *ret_max)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(GError) error = NULL;
+    uint64_t min, max;
+
+    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &error))
+        return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT) ? -ENOENT : -EBADMSG;
+    if (!get(file, "MinSize", &min) || !get(file, "MaxSize", &max) || min > max)
+        return -EBADMSG;
+    *ret_min = min;
+    *ret_max = max;
+    return 0;
+}

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""What administrators and launchers do: limits, memory plugged by hand, reservations."""
+
+import os
+import time
+
+import pytest
+
+from .actuator_stage import bare_stage, get, plug, refused, stage, STRANGER
+from .conftest import ACTUATOR, MEMINFO, NOBODY
+from .peers import GIB, MIB, wait_until
+
+MAX = 2**64 - 1
+
+
+def set_limits(client, minimum, maximum, persist=False):
+    return client.call('SetLimits', 'ttb', minimum, maximum, persist, at=ACTUATOR)
+
+
+def reserve(client, size, who='camera', why='reverse gear'):
+    return client.send('Reserve', 'tss', size, who, why, at=ACTUATOR)
+
+
+def reserved_fd(client, serial):
+    """The fd of the answer; the client has it alone."""
+    index, = client.reply(serial)
+    return client.fds.pop(index)
+
+
+def listed(client):
+    return client.call('ListReservations', '', at=ACTUATOR)[0]
+
+
+def set_available(stage, size):
+    (stage.folder / 'proc/meminfo').write_text(MEMINFO.format(total=4 << 20, free=size // 1024), encoding='ascii')
+
+
+def restart(stage):
+    """Killed, and started again by the same command."""
+    stage.kill('actuator')
+    stage.host.drop()
+    (stage.folder / 'actuator.sock').unlink()
+    stage.run()
+    return stage.up()
+
+
+# Limits
+
+
+def test_limits_hold_at_once(stage):
+    client = stage.up()
+    set_limits(client, GIB, 2 * GIB)
+    assert (get(client, 'MinSize'), get(client, 'MaxSize')) == (GIB, 2 * GIB)
+    assert refused(client, 'Plug', 'ts', GIB + 2 * MIB, 'test').name == 'LimitExceeded'
+    assert refused(client, 'Unplug', 'ts', 2 * MIB, 'test').name == 'BelowMinimum'
+    set_limits(client, 0, 0)
+    assert (get(client, 'MinSize'), get(client, 'MaxSize')) == (256 * MIB, 4 * GIB)
+
+
+@pytest.mark.parametrize('minimum, maximum, name', (
+    (2 * GIB, GIB, 'InvalidSize'), (0, 4 * GIB + 2 * MIB, 'LimitExceeded'), (5 * GIB, 0, 'LimitExceeded'),
+    (MAX, MAX, 'LimitExceeded'), (MAX, 0, 'LimitExceeded')))
+def test_limits_that_cannot_be(stage, minimum, maximum, name):
+    client = stage.up()
+    error = refused(client, 'SetLimits', 'ttb', minimum, maximum, True)
+    assert error.name == name and 'size' in error.text
+    assert (get(client, 'MinSize'), get(client, 'MaxSize')) == (256 * MIB, 4 * GIB)
+    assert not (stage.folder / 'state').exists()
+
+
+def test_persisted_limits_outlive_a_restart_and_a_reload(stage):
+    client = stage.up()
+    set_limits(client, 512 * MIB, 2 * GIB, True)
+    set_limits(client, 512 * MIB, 3 * GIB)
+    client = restart(stage)
+    assert (get(client, 'MinSize'), get(client, 'MaxSize')) == (512 * MIB, 2 * GIB)
+    os.kill(stage.processes['actuator'].pid, 1)
+    wait_until(lambda: stage.says('configuration loaded again'), 5, 'the reload')
+    assert (get(client, 'MinSize'), get(client, 'MaxSize')) == (512 * MIB, 2 * GIB)
+
+
+def test_limits_that_cannot_be_saved_change_nothing(stage):
+    client = stage.up()
+    (stage.folder / 'state').write_text('in the way', encoding='ascii')
+    assert refused(client, 'SetLimits', 'ttb', 0, GIB, True).full_name == 'org.freedesktop.DBus.Error.IOError'
+    assert get(client, 'MaxSize') == 4 * GIB
+
+
+def test_saved_limits_that_are_damaged_are_not_believed(bare_stage):
+    (bare_stage.folder / 'state').mkdir()
+    (bare_stage.folder / 'state/limits').write_text('[Limits]\nMinSize=9\n', encoding='ascii')
+    bare_stage.run()
+    client = bare_stage.up()
+    assert get(client, 'MaxSize') == 4 * GIB
+    assert bare_stage.says('cannot be read') == 1
+
+
+# Plugged by hand
+
+
+def test_what_root_plugs_the_monitor_leaves(stage):
+    root = stage.up()
+    monitor = stage.client(uid=NOBODY, private=True)
+    serial = plug(root, 512 * MIB)
+    stage.host.grant()
+    root.reply(serial)
+    stage.host.say('size', size=GIB + 512 * MIB, requested_size=GIB + 512 * MIB)
+    wait_until(lambda: get(root, 'Size') == GIB + 512 * MIB, 5, 'the size is there')
+    assert get(root, 'MinSize') == GIB + 512 * MIB
+    error = refused(monitor, 'Unplug', 'ts', 2 * MIB, 'spare')
+    assert error.name == 'BelowMinimum' and 'administrator' in error.text
+    serial = root.send('Unplug', 'ts', 128 * MIB, 'test', at=ACTUATOR)
+    stage.host.grant()
+    root.reply(serial)
+    assert get(root, 'MinSize') == 256 * MIB
+
+
+def test_what_the_monitor_plugs_is_no_floor(stage):
+    stage.up()
+    monitor = stage.client(uid=NOBODY, private=True)
+    serial = plug(monitor, 512 * MIB)
+    stage.host.grant()
+    monitor.reply(serial)
+    assert get(monitor, 'MinSize') == 256 * MIB
+
+
+# Reservations
+
+
+def test_reserve_plugs_keeps_and_lets_go(stage):
+    set_available(stage, 300 * MIB)
+    client = stage.up()
+    serial = reserve(client, 512 * MIB)
+    request = stage.host.grant()
+    assert (request['size'], request['reason']) == (GIB + 512 * MIB, 'reserved for camera')
+    wait_until(lambda: get(client, 'ReservedBytes') == 512 * MIB, 5, 'it is granted')
+    stage.host.say('size', size=GIB + 512 * MIB, requested_size=GIB + 512 * MIB)
+    fd = reserved_fd(client, serial)
+    assert get(client, 'MinSize') == GIB + 512 * MIB
+    (row,) = listed(client)
+    assert row[:4] == (512 * MIB, 'camera', 'reverse gear', 0) and 0 < row[4] < time.clock_gettime(time.CLOCK_BOOTTIME) * 1e6
+    assert refused(client, 'Unplug', 'ts', 2 * MIB, 'test').name == 'BelowMinimum'
+    os.close(fd)
+    wait_until(lambda: get(client, 'ReservedBytes') == 0, 5, 'the reservation has ended')
+    assert (get(client, 'MinSize'), listed(client)) == (256 * MIB, [])
+
+
+def test_reserve_what_is_there_asks_nobody(stage):
+    set_available(stage, 2 * GIB)
+    client = stage.up()
+    fd = reserved_fd(client, reserve(client, 512 * MIB))
+    assert get(client, 'ReservedBytes') == 512 * MIB
+    # What is more than enough may go.
+    assert get(client, 'MinSize') == 512 * MIB
+    os.close(fd)
+
+
+@pytest.mark.parametrize('size, who, why, name', (
+    (0, 'camera', '', 'InvalidSize'), (MAX, 'camera', '', 'LimitExceeded'), (5 * GIB, 'camera', '', 'LimitExceeded'),
+    (3 * GIB, 'camera', '', 'LimitExceeded'), (MIB, '', '', 'InvalidArgs'), (MIB, 'x' * 64, '', 'InvalidArgs'),
+    (MIB, 'x', 'y' * 128, 'InvalidArgs'), (MIB, 'x\n', '', 'InvalidArgs')))
+def test_reservations_that_cannot_be(stage, size, who, why, name):
+    client = stage.up()
+    assert refused(client, 'Reserve', 'tss', size, who, why).name == name
+    assert (get(client, 'ReservedBytes'), listed(client)) == (0, [])
+
+
+def test_a_refused_reservation_fails_whole(stage):
+    set_available(stage, 0)
+    client = stage.up()
+    serial = reserve(client, 512 * MIB)
+    request = stage.host.expect('resize')
+    stage.host.say('refused', id=request['id'], code='host-memory', text='no memory here', max_size=4 * GIB)
+    with pytest.raises(Exception) as caught:
+        client.reply(serial)
+    assert caught.value.name == 'HostRefused' and 'no memory here' in caught.value.text
+    serial = reserve(client, 512 * MIB)
+    stage.host.grant(requested_size=GIB + 2 * MIB)
+    with pytest.raises(Exception) as caught:
+        client.reply(serial)
+    assert caught.value.name == 'HostRefused' and 'are needed' in caught.value.text
+    assert (get(client, 'ReservedBytes'), get(client, 'MinSize')) == (0, 256 * MIB)
+
+
+def test_sixteen_for_a_user(stage):
+    set_available(stage, 3 * GIB)
+    client = stage.up()
+    fds = [reserved_fd(client, reserve(client, MIB)) for _ in range(16)]
+    error = refused(client, 'Reserve', 'tss', MIB, 'camera', '')
+    assert error.name == 'LimitExceeded' and '16' in error.text
+    assert len(listed(client)) == 16
+    for fd in fds:
+        os.close(fd)
+    wait_until(lambda: not listed(client), 5, 'all have ended')
+
+
+def test_without_a_host(stage):
+    client = stage.client(private=True)
+    assert refused(client, 'Reserve', 'tss', MIB, 'camera', '').name == 'HostUnavailable'
+
+
+def test_strangers_may_list_only(stage):
+    stage.up()
+    stage.on_bus()
+    stranger = stage.client(uid=STRANGER)
+    assert listed(stranger) == []
+    for member, signature, *arguments in (('Reserve', 'tss', MIB, 'x', ''), ('SetLimits', 'ttb', 0, 0, False)):
+        assert refused(stranger, member, signature, *arguments).full_name == 'org.freedesktop.DBus.Error.AccessDenied'
