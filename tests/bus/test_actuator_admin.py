@@ -128,7 +128,7 @@ def test_what_the_monitor_plugs_is_no_floor(stage):
 
 
 def test_reserve_plugs_keeps_and_lets_go(stage):
-    set_available(stage, 300 * MIB)
+    set_available(stage, 256 * MIB)
     client = stage.up()
     serial = reserve(client, 512 * MIB)
     request = stage.host.grant()
