@@ -158,16 +158,18 @@ static void set_at_min(struct world *w)
     w->sample.min_size = GIB(2);
 }
 
+/* A reservation is a min size of the actuator's. */
 static void set_reserved(struct world *w)
 {
-    w->sample.reserved = GIB(1);
+    set_spare(w);
+    w->sample.min_size = w->sample.size;
+    w->now += 60 * USEC_PER_SEC;
 }
 
-static void set_reserved_there(struct world *w)
+static void set_max_lowered(struct world *w)
 {
-    set_size(w, GIB(2));
-    set_available(w, GIB(2));
-    w->sample.reserved = GIB(1);
+    set_spare(w);
+    w->sample.max_size = GIB(1);
 }
 
 static void set_headroom_big(struct world *w)
@@ -417,8 +419,8 @@ static const struct situation situations[] = {
     { "host asks", set_host_asks, DECIDE_SHRINK, DECIDE_HOST_ASKED, CHANNEL_LEVEL_SETTLING },
     { "host asks for what is in use", set_host_asks_in_use, DECIDE_HOLD, DECIDE_HOST_ASKED,
             CHANNEL_LEVEL_NORMAL },
-    { "reservation is not covered", set_reserved, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
-    { "reservation is covered", set_reserved_there, DECIDE_HOLD, DECIDE_SETTLING, CHANNEL_LEVEL_SETTLING },
+    { "spare, reserved", set_reserved, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
+    { "max lowered under the size", set_max_lowered, DECIDE_SHRINK, DECIDE_OVER_MAX, CHANNEL_LEVEL_SETTLING },
     { "headroom by configuration", set_headroom_big, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
     { "headroom under the least", set_headroom_small, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "short, refused", set_refused, DECIDE_HOLD, DECIDE_REFUSED, CHANNEL_LEVEL_CRITICAL },
