@@ -76,8 +76,9 @@ static uint64_t step_wanted(const struct decide_state *s, const struct decide_vi
     uint64_t streak = MIN_OF(block * 2 << MIN_OF(s->streak, 8), MAX_OF(most, block));
     uint64_t cover, wanted;
 
-    /* What goes until it is here is in the projection; this goes until the next one can be. */
-    if (__builtin_mul_overflow(v->rate, v->round_trip, &cover))
+    /* What goes until it is here is in the projection; this goes until the next one can be, and the
+     * projection has some of that too. */
+    if (__builtin_mul_overflow(v->rate, v->round_trip / 2, &cover))
         cover = UINT64_MAX;
     cover /= USEC_PER_SEC;
     if (__builtin_add_overflow(deficit, cover, &wanted))

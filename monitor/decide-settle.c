@@ -2,7 +2,7 @@
 /* How much was in use of late, and for how long that has to be remembered. */
 #include "decide-internal.h"
 
-#define SETTLE_FACTOR_MAX 8u
+#define SETTLE_FACTOR_MAX 4u
 /* A longer settle time is believed for this many of its own, then halved. */
 #define SETTLE_KEPT 2u
 

@@ -13,7 +13,7 @@
 
 /* A step that is worth its trouble, above the headroom; what is less is given back after four times as long.
  */
-#define WORTH_MORE MIB(320)
+#define WORTH_MORE MIB(448)
 #define CRUMBS_SETTLES 4u
 
 /* The host has kicked a stuck driver for 30 s before this begins. */

@@ -12,6 +12,8 @@
 /* Nothing we could do helps, so there is no need to look every 20 ms. */
 #define HELPLESS_INTERVAL_USEC (250 * USEC_PER_MSEC)
 #define CHANGE_INTERVAL_USEC (100 * USEC_PER_MSEC)
+/* With memory to give back, a second too late is a second that the host pays for. */
+#define SETTLING_INTERVAL_USEC (500 * USEC_PER_MSEC)
 
 /* With the guard armed, a burst that begins between two looks waits at its line and wakes us by the pressure
  * that makes: while nothing falls, fewer looks will do. */
@@ -38,9 +40,9 @@ static const struct {
     uint64_t settle_usec;
     uint64_t headroom_part;
 } profiles[_DECIDE_PROFILE_MAX] = {
-    [DECIDE_CONSERVATIVE] = { 30 * USEC_PER_SEC, 12 },
-    [DECIDE_BALANCED] = { 8 * USEC_PER_SEC, 24 },
-    [DECIDE_EAGER] = { 4 * USEC_PER_SEC, 32 },
+    [DECIDE_CONSERVATIVE] = { 30 * USEC_PER_SEC, 16 },
+    [DECIDE_BALANCED] = { 8 * USEC_PER_SEC, 32 },
+    [DECIDE_EAGER] = { 4 * USEC_PER_SEC, 48 },
 };
 
 uint64_t decide_profile_settle(enum decide_profile p)
@@ -141,7 +143,7 @@ static uint64_t lead(struct decide_state *s, uint64_t now)
     }
     s->burst_rate = MAX_OF(s->burst_rate, s->trend.rate);
     return MIN_OF(
-            consumed_in(s->burst_rate, sub_floor(round_trip(s, now), ROUND_TRIP_DEFAULT_USEC)) / 4, LEAD_MAX);
+            consumed_in(s->burst_rate, sub_floor(round_trip(s, now), ROUND_TRIP_DEFAULT_USEC)) / 8, LEAD_MAX);
 }
 
 /* User memory goes to the movable zone first and comes out of the kernel zones when that is full, which then
@@ -233,7 +235,9 @@ static uint64_t wait_of(const struct decide_state *s, const struct decide_view *
     if (d->why == DECIDE_REFUSED && s->refused_until > v->now)
         wait = CLAMP_TO(s->refused_until - v->now, DECIDE_INTERVAL_MIN_USEC, HELPLESS_INTERVAL_USEC);
     if (d->why == DECIDE_SETTLING || d->why == DECIDE_UNDER_PRESSURE || d->why == DECIDE_SQUEEZING)
-        wait = MIN_OF(wait, USEC_PER_SEC);
+        wait = MIN_OF(wait, SETTLING_INTERVAL_USEC);
+    if (d->why == DECIDE_SETTLING && s->shrink_ended > 0 && v->now < s->shrink_ended + DECIDE_AFTERMATH_USEC)
+        wait = MIN_OF(wait, s->shrink_ended + DECIDE_AFTERMATH_USEC - v->now);
     return CLAMP_TO(wait, DECIDE_INTERVAL_MIN_USEC, DECIDE_INTERVAL_MAX_USEC);
 }
 

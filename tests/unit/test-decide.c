@@ -305,7 +305,7 @@ static void test_headroom(void **state)
     struct decide_config c = { .profile = DECIDE_BALANCED };
 
     assert_int_equal(decide_headroom(&c, MIB(960)), MIB(256));
-    assert_int_equal(decide_headroom(&c, GIB(8)), GIB(8) / 24);
+    assert_int_equal(decide_headroom(&c, GIB(16)), GIB(16) / 32);
     assert_int_equal(decide_headroom(&c, GIB(64)), MIB(768));
     c.headroom = MIB(64);
     assert_int_equal(decide_headroom(&c, GIB(8)), DECIDE_HEADROOM_MIN);

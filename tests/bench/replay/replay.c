@@ -36,7 +36,6 @@ struct replay {
     uint64_t window_stall;
     bool event_early;
     bool event_hard;
-    uint64_t guard;
 };
 
 static void fill_sample(struct replay *r)
@@ -80,7 +79,7 @@ static void fill_sample(struct replay *r)
     p->block_size = MODEL_BLOCK;
     p->memory_block_size = MODEL_MEMORY_BLOCK;
     p->shrink_to = UINT64_MAX;
-    p->guard_armed = r->guard > 0;
+    p->guard_armed = false; /* the model has none: nothing here may lean on it */
     p->reclaiming = m->squeezing > 0;
 }
 
@@ -118,7 +117,6 @@ static void decide(struct replay *r)
     nsec = (uint32_t)MIN_OF(clock_nsec() - begun, UINT32_MAX);
     g_array_append_val(r->result->step_nsec, nsec);
     r->next_look = m->now + d.wait_usec;
-    r->guard = d.guard_headroom;
     if (d.reclaim > 0 && m->squeezing == 0)
         model_squeeze(&r->model, d.reclaim);
     if (d.action == DECIDE_HOLD)
