@@ -15,9 +15,9 @@ from .peers import GIB, MIB, wait_until
 # What it looks like
 
 
-def members(root):
+def members(root, name=ACTUATOR[2]):
     """Everything of the interface that a client can see, in a form that compares."""
-    interface = root.find(".//interface[@name='org.vmtide.Actuator1']")
+    interface = root.find(f".//interface[@name='{name}']")
     for member in interface:
         if isinstance(member.tag, str):
             default = None if member.tag == 'signal' else 'in'
