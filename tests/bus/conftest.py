@@ -156,7 +156,8 @@ BUILD_COPY = Path(tempfile.mkdtemp(prefix='vmt-', dir='/tmp'))
 @pytest.fixture(scope='session', autouse=True)
 def copies():
     BUILD_COPY.chmod(0o755)
-    shutil.copy(BUILD / 'monitor/vmtide-monitor', BUILD_COPY)
+    for program in ('monitor/vmtide-monitor', 'ctl/vmtidectl'):
+        shutil.copy(BUILD / program, BUILD_COPY)
     yield
     shutil.rmtree(BUILD_COPY, ignore_errors=True)
 

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "doctor-judge.h"
+
+/* Gathers the facts, at most a few seconds long, and changes nothing. root: where the machine's files are,
+ * NULL: / (only there a trigger is tried). bus: NULL when it could not be reached. */
+void doctor_probe(const char *root, sd_bus *bus, struct doctor_facts *ret);

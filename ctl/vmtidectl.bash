@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+# Bash completion for vmtidectl(1).
+
+_vmtidectl() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local common='--json --no-ask-password --bus --version --help'
+    local verbs='status watch plug unplug set-limits reserve reservations pause resume explain monitor doctor'
+    local -A options=(
+        [watch]='--count' [plug]='--why' [unplug]='--why' [set-limits]='--min --max --persist' [reserve]='--why'
+        [pause]='--why --for' [explain]='--count' [monitor]='--count' [doctor]='--root'
+    )
+    local verb='' word i
+
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ $word == -- ]]; then
+            # After it comes a command, with its own words.
+            COMPREPLY=($(compgen -c -- "$cur"))
+            return
+        fi
+        [[ -n $verb || $word == -* || ${COMP_WORDS[i - 1]} == --bus ]] || verb=$word
+    done
+    if [[ $cur == -* ]]; then
+        COMPREPLY=($(compgen -W "$common ${options[${verb:-status}]-}" -- "$cur"))
+        return
+    fi
+    case $prev in
+    --root)
+        COMPREPLY=($(compgen -d -- "$cur"))
+        return
+        ;;
+    --min | --max | plug | unplug)
+        COMPREPLY=($(compgen -W '256M 512M 1G 2G 4G' -- "$cur"))
+        return
+        ;;
+    --for)
+        COMPREPLY=($(compgen -W '10min 1h' -- "$cur"))
+        return
+        ;;
+    --why | --count | --bus | -n) return ;;
+    esac
+    [[ -n $verb ]] || COMPREPLY=($(compgen -W "$verbs" -- "$cur"))
+}
+complete -F _vmtidectl vmtidectl
