@@ -180,8 +180,9 @@ int guard_control_arm(struct guard_control *g, uint64_t headroom, const char *ca
 {
     uint64_t total = headroom > 0 ? mem_total(g) : 0;
 
-    if (headroom > total && total > 0) {
-        *ret_total = total;
+    /* A larger one would hold every slice where it is. */
+    if (headroom > total / 2 && total > 0) {
+        *ret_total = total / 2;
         return -ERANGE;
     }
     g->wish.headroom = headroom;
@@ -191,9 +192,11 @@ int guard_control_arm(struct guard_control *g, uint64_t headroom, const char *ca
     return 0;
 }
 
-void guard_control_caller_gone(struct guard_control *g, const char *prefix)
+void guard_control_caller_gone(struct guard_control *g, const char *name)
 {
-    if (g->wish.headroom == 0 || strncmp(g->caller, prefix, strlen(prefix)) != 0)
+    bool gone = streq(name, ":") ? g->caller[0] == ':' : streq(name, g->caller);
+
+    if (g->wish.headroom == 0 || !gone)
         return;
     g->wish.caller_left = true;
     order(g, false, false);

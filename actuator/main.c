@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <glib.h>
+#include <fcntl.h>
 #include <pwd.h>
+#include <sys/file.h>
 #include <sysexits.h>
 
 #include "actuator-bus.h"
@@ -168,6 +170,22 @@ static int find_monitor_user(const char *name, uid_t *ret_uid, gid_t *ret_gid)
     return 0;
 }
 
+/* A second one would take the lines and the socket of the first away. The lock ends with the process. */
+static int lock_alone(const char *socket)
+{
+    g_autofree char *path = g_strconcat(socket, ".lock", NULL);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return log_error("%s: %s; it is to be run as root", path, strerror(errno)), -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        log_error("another vmtide-actuator is running, it holds %s", path);
+        close(fd);
+        return -EBUSY;
+    }
+    return 0;
+}
+
 static int run(struct program *p)
 {
     _cleanup_(sd_event_unrefp) sd_event *event = NULL;
@@ -189,6 +207,9 @@ static int run(struct program *p)
     };
     int r = find_monitor_user(
             p->monitor_user ?: MONITOR_USER, &bus_options.monitor_uid, &bus_options.monitor_gid);
+
+    if (r >= 0)
+        r = lock_alone(bus_options.socket);
 
     if (r >= 0)
         r = service_event_new(on_reload, p, &event);

@@ -201,8 +201,8 @@ static int apply_guard(sd_bus_message *m, void *userdata, sd_bus_error *error)
     caller_name(b, m, name);
     if (actuator_arm_guard(b->actuator, headroom, name, &total) == -ERANGE)
         return sd_bus_error_setf(error, ERROR_INVALID_SIZE,
-                "a headroom of %" G_GUINT64_FORMAT " bytes is more than the guest's memory of %s", headroom,
-                FORMAT_BYTES(total));
+                "a headroom of %" G_GUINT64_FORMAT " bytes is more than half of the guest's memory: %s",
+                headroom, FORMAT_BYTES(total));
     return sd_bus_reply_method_return(m, NULL);
 }
 

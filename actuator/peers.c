@@ -12,6 +12,8 @@
 
 #define BACKLOG 4
 
+#define QUEUED_MAX 256u
+
 struct peer {
     sd_bus *bus;
     uid_t uid;
@@ -48,6 +50,21 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
     return 0;
 }
 
+/* Answers to a peer that does not read them pile up here: cut it off, and it is gone as if it had left. */
+static int on_any_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    struct peer *p = userdata;
+    uint64_t queued = 0;
+
+    if (sd_bus_get_n_queued_write(p->bus, &queued) >= 0 && queued > QUEUED_MAX) {
+        log_warning("private socket: peer of uid %u does not read its %u answers, hanging up",
+                (unsigned)p->uid, (unsigned)queued);
+        (void)shutdown(sd_bus_get_fd(p->bus), SHUT_RDWR);
+        return 1;
+    }
+    return 0;
+}
+
 /* Takes fd over. */
 static int peer_start(struct peer *p, int fd)
 {
@@ -74,6 +91,8 @@ static int peer_start(struct peer *p, int fd)
     if (r >= 0)
         r = sd_bus_match_signal(p->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
                 "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, p);
+    if (r >= 0)
+        r = sd_bus_add_filter(p->bus, NULL, on_any_message, p);
     if (r >= 0)
         r = p->peers->ops->added(p->bus, p->peers->userdata);
     return r;

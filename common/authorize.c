@@ -146,6 +146,25 @@ static void deny(sd_bus_message *m, const char *why)
             m, SD_BUS_ERROR_ACCESS_DENIED, "%s is not allowed: %s", sd_bus_message_get_member(m), why);
 }
 
+static void deny_more(sd_bus_message *m)
+{
+    (void)sd_bus_reply_method_errorf(m, ERROR_LIMIT_EXCEEDED,
+            "%u calls of everybody's, or %u of yours, wait for their authorisation already; try again",
+            AUTHORIZE_QUERIES_MAX, AUTHORIZE_QUERIES_EACH_MAX);
+}
+
+static bool may_query(const struct authorize *a, uid_t uid)
+{
+    unsigned all = 0, own = 0;
+
+    for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++)
+        if (a->pending[i].cancel_id[0] != '\0') {
+            all++;
+            own += a->pending[i].uid == uid;
+        }
+    return all < AUTHORIZE_QUERIES_MAX && own < AUTHORIZE_QUERIES_EACH_MAX;
+}
+
 /* The bus has told who calls; an error means that the caller has gone, who gets nothing done. */
 static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
@@ -164,6 +183,9 @@ static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error)
         _cleanup_(pending_clear) struct pending taken = pending_take(p);
 
         (void)carry_out(a, taken.message, uid, taken.apply, taken.userdata);
+    } else if (verdict == AUTHORIZE_ASK && !may_query(a, uid)) {
+        deny_more(p->message);
+        pending_clear(p);
     } else if (verdict != AUTHORIZE_ASK || ask_polkit(p, find_rule(a->rules, member)) < 0) {
         deny(p->message, e ? "the bus does not say who calls" : "polkit cannot be asked");
         pending_clear(p);
@@ -171,17 +193,40 @@ static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error)
     return 0;
 }
 
-static struct pending *pending_new(struct authorize *a, const char *sender)
+static unsigned count_lookups(const struct authorize *a, const char *sender)
 {
-    struct pending *found = NULL;
-    unsigned own = 0;
+    unsigned n = 0;
 
     for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++)
-        if (!a->pending[i].message)
-            found = &a->pending[i];
-        else if (streq(sd_bus_message_get_sender(a->pending[i].message), sender))
-            own++;
-    return own < AUTHORIZE_PENDING_EACH_MAX ? found : NULL;
+        n += a->pending[i].message && a->pending[i].cancel_id[0] == '\0' &&
+             streq(sd_bus_message_get_sender(a->pending[i].message), sender);
+    return n;
+}
+
+/* A free place, or that of a call of the client which has the most; NULL: that client is the sender. */
+static struct pending *pending_new(struct authorize *a, const char *sender)
+{
+    struct pending *most = NULL;
+    unsigned n, most_n = count_lookups(a, sender);
+
+    for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++) {
+        struct pending *p = &a->pending[i];
+
+        if (!p->message)
+            return p;
+        if (p->cancel_id[0] != '\0')
+            continue;
+        n = count_lookups(a, sd_bus_message_get_sender(p->message));
+        if (n > most_n) {
+            most = p;
+            most_n = n;
+        }
+    }
+    if (most) {
+        deny_more(most->message);
+        pending_clear(most);
+    }
+    return most;
 }
 
 static int answer_known(
@@ -203,10 +248,10 @@ int authorize(struct authorize *a, sd_bus_message *m, const uid_t *known_uid, sd
     if (known_uid)
         return answer_known(a, m, *known_uid, apply, userdata);
     p = sender ? pending_new(a, sender) : NULL;
-    if (!p)
-        return sd_bus_reply_method_errorf(m, ERROR_LIMIT_EXCEEDED,
-                "%u calls of everybody's, or %u of yours, wait for their authorisation already; try again",
-                AUTHORIZE_PENDING_MAX, AUTHORIZE_PENDING_EACH_MAX);
+    if (!p) {
+        deny_more(m);
+        return 1;
+    }
     r = sd_bus_call_method_async(sd_bus_message_get_bus(m), &p->slot, "org.freedesktop.DBus",
             "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixUser", on_uid, p, "s", sender);
     if (r < 0)

@@ -11,9 +11,12 @@
  */
 struct authorize;
 
-#define AUTHORIZE_PENDING_MAX 16u
-/* Of one caller, so that no client alone keeps others from asking. */
-#define AUTHORIZE_PENDING_EACH_MAX 8u
+/* Queries at polkit, of all and of one user. */
+#define AUTHORIZE_QUERIES_MAX 16u
+#define AUTHORIZE_QUERIES_EACH_MAX 8u
+/* Calls whose uid the bus was asked for; that takes no time, and makes place: whoever has most here gives
+ * way. */
+#define AUTHORIZE_PENDING_MAX 64u
 
 struct authorize_rule {
     const char *member; /* NULL ends the table */

@@ -225,7 +225,7 @@ static int take_group(struct reader *r, const char *line, size_t len)
     r->group_target = r->target;
     if (find_option(r->table, r->group, NULL))
         return 0;
-    error = r->on_group ? r->on_group(r->group, r->userdata, &r->group_table, &r->group_target) : -ENOENT;
+    error = r->on_group ? r->on_group(r->group, r->userdata, &r->group_table, &r->group_target) : -EBADMSG;
     return error < 0 ? refuse(r, error, "group [%s] is not known", r->group) : 0;
 }
 
@@ -248,7 +248,7 @@ static int take_key(struct reader *r, char *line)
     o = r->group_table == r->table ? find_option(r->table, r->group, key)
                                    : find_option(r->group_table, NULL, key);
     if (!o)
-        return refuse(r, -ENOENT, "[%s] %s=%s: the key is not known", r->group, key, value);
+        return refuse(r, -EBADMSG, "[%s] %s=%s: the key is not known", r->group, key, value);
     e = config_set(o, r->group_target, value, &error);
     return e < 0 ? refuse(r, e, "[%s] %s", r->group, error) : 0;
 }

@@ -55,6 +55,8 @@ struct qmp {
     struct log_repeat log_fault;
     struct log_repeat log_error;
     struct log_repeat log_lost;
+    struct log_repeat log_ready;
+    bool proven; /* it has answered a command since it was connected */
 };
 
 static void arm_timer(struct qmp *q)
@@ -121,6 +123,11 @@ static int send_command(struct qmp *q, enum qmp_command command, const char *dev
     return r;
 }
 
+bool qmp_connected(const struct qmp *q)
+{
+    return q->state != QMP_AWAY;
+}
+
 int qmp_send(struct qmp *q, enum qmp_command command, const char *device, uint64_t value)
 {
     return q->state == QMP_READY ? send_command(q, command, device, value) : -ENOTCONN;
@@ -129,10 +136,17 @@ int qmp_send(struct qmp *q, enum qmp_command command, const char *device, uint64
 static void on_ready(struct qmp *q)
 {
     q->state = QMP_READY;
+    q->proven = false;
+    log_repeated(&q->log_ready, now_usec(), LOG_INFO, "%s: connected, process %ld", q->what, (long)q->peer);
+    q->ops->up(q, q->peer, q->userdata);
+}
+
+/* One that negotiates and leaves, over and over, is a lost one still. */
+static void on_proven(struct qmp *q)
+{
+    q->proven = true;
     dial_succeeded(q->dial);
     log_repeat_end(&q->log_lost, LOG_INFO, "lost connections");
-    log_info("%s: connected, process %ld", q->what, (long)q->peer);
-    q->ops->up(q, q->peer, q->userdata);
 }
 
 static int take_pending(struct qmp *q, uint64_t id, enum qmp_command *ret)
@@ -163,8 +177,11 @@ static void on_answer(struct qmp *q, const struct qmp_message *m)
         hang_up(q, "it refuses to negotiate");
     else if (command == QMP_CAPABILITIES)
         on_ready(q);
-    else
+    else {
+        if (m->kind == QMP_RETURN && !q->proven)
+            on_proven(q);
         q->ops->reply(q, command, m->kind == QMP_RETURN ? m->value : NULL, q->userdata);
+    }
 }
 
 static void on_message(struct qmp *q, const struct qmp_message *m)

@@ -26,6 +26,9 @@ int qmp_new(sd_event *event, const char *name, const char *path, uint64_t timeou
         const struct qmp_ops *ops, void *userdata, struct qmp **ret);
 struct qmp *qmp_free(struct qmp *q);
 
+/* Somebody is there, whether it answers or not. */
+bool qmp_connected(const struct qmp *q);
+
 /* -ENOTCONN: not ready; -EBUSY: too many without an answer. device and value as qmp_format(). */
 int qmp_send(struct qmp *q, enum qmp_command command, const char *device, uint64_t value);
 /* An answer had numbers that cannot be: said once, counted. */

@@ -104,6 +104,7 @@ void vm_job_begin(struct vm_state *s, const struct vm_request *r, const struct g
 
 void vm_state_set_done(struct vm_state *s, bool ok, uint64_t now)
 {
+    struct vm_note failed = { .type = VM_NOTE_SET_FAILED };
     unsigned at = s->job.at;
 
     if (!s->job.active)
@@ -114,11 +115,10 @@ void vm_state_set_done(struct vm_state *s, bool ok, uint64_t now)
         advance(s, at + 1, now);
         return;
     }
-    vm_note(s, &(struct vm_note){
-                       .type = VM_NOTE_SET_FAILED,
-                       .wanted = s->job.targets[at],
-                       .origin = s->job.request.origin,
-               });
+    failed.wanted = s->job.targets[at];
+    failed.origin = s->job.request.origin;
+    (void)snprintf(failed.text, sizeof(failed.text), "%s", s->settings.device[at]);
+    vm_note(s, &failed);
     finish(s, false, now);
     vm_query(s);
 }

@@ -43,15 +43,16 @@ static bool log_guest(struct vm_log *l, const char *vm, const struct vm_note *n,
     struct log_repeat *r = &l->repeat[n->type];
 
     if (n->type == VM_NOTE_HELLO)
-        log_info("%s: guest says hello: %s", vm, n->text);
+        log_repeated(r, now, LOG_INFO, "%s: guest says hello: %s", vm, n->text);
     else if (n->type == VM_NOTE_VERSION)
         log_repeated(r, now, LOG_WARNING, "%s: guest speaks version %llu of the channel, this is %u", vm,
                 (unsigned long long)n->wanted, CHANNEL_VERSION);
     else if (n->type == VM_NOTE_SILENT)
-        log_notice("%s: guest is silent for %llu s: taken for gone", vm,
+        log_repeated(r, now, LOG_NOTICE, "%s: guest is silent for %llu s: taken for gone", vm,
                 (unsigned long long)(n->usec / USEC_PER_SEC));
     else if (n->type == VM_NOTE_RESET)
-        log_info("%s: reset: QEMU unplugs all and keeps requested size %s", vm, FORMAT_BYTES(n->requested));
+        log_repeated(r, now, LOG_INFO, "%s: reset: QEMU unplugs all and keeps requested size %s", vm,
+                FORMAT_BYTES(n->requested));
     else if (n->type == VM_NOTE_ASK_SHRINK)
         log_repeated(r, now, LOG_NOTICE, "%s: guest asked to shrink to %s: %s (size %s, requested %s)", vm,
                 FORMAT_BYTES(n->wanted), n->text, FORMAT_BYTES(n->size), FORMAT_BYTES(n->requested));
@@ -78,15 +79,16 @@ static void log_device(struct vm_log *l, const char *vm, const struct vm_note *n
         log_repeated(r, now, LOG_NOTICE, "%s: size %s, requested %s: no progress for %llu ms, set again", vm,
                 size, requested, msec(n->usec));
     else if (n->type == VM_NOTE_UNSTUCK)
-        log_notice("%s: shrink to %s stuck at %s for %llu ms: ended, requested %s", vm, FORMAT_BYTES(n->was),
-                size, msec(n->usec), requested);
+        log_repeated(r, now, LOG_NOTICE, "%s: shrink to %s stuck at %s for %llu ms: ended, requested %s", vm,
+                FORMAT_BYTES(n->was), size, msec(n->usec), requested);
     else if (n->type == VM_NOTE_FOREIGN)
         log_repeated(r, now, LOG_NOTICE, "%s: somebody else changed the requested size from %s to %s", vm,
                 FORMAT_BYTES(n->was), requested);
     else if (n->type == VM_NOTE_COMPLETE)
         log_debug("%s: size %s is the requested size after %llu ms", vm, size, msec(n->usec));
     else if (n->type == VM_NOTE_ROOM)
-        log_info("%s: told the guest that there is room (%s)", vm, FORMAT_HOST(&n->host));
+        log_repeated(
+                r, now, LOG_INFO, "%s: told the guest that there is room (%s)", vm, FORMAT_HOST(&n->host));
 }
 
 void vm_log_note(

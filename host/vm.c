@@ -296,6 +296,10 @@ uint64_t vm_promised(struct vm *vm)
     uint64_t rss = 0, whole;
     int r = vm->statm_fd >= 0 ? qemu_process_rss(vm->statm_fd, &rss) : 0;
 
+    /* A VM that is there and has never said its numbers (after a restart of ours, say) may own all it may
+     * have. */
+    if (vm->state.boot_size == 0 && qmp_connected(vm->qmp))
+        return vm->state.settings.max_size;
     if (r == -ESRCH)
         return 0;
     if (r < 0)

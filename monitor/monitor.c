@@ -67,6 +67,18 @@ static void wake_in(struct monitor *m, uint64_t usec)
     (void)sd_event_source_set_enabled(m->timer, SD_EVENT_ONESHOT);
 }
 
+/* News never puts off a look that is due before. */
+static void wake_by(struct monitor *m, uint64_t usec)
+{
+    uint64_t due = USEC_FOREVER;
+    int enabled = SD_EVENT_OFF;
+
+    (void)sd_event_source_get_enabled(m->timer, &enabled);
+    (void)sd_event_source_get_time(m->timer, &due);
+    if (enabled == SD_EVENT_OFF || due > now_usec() + usec)
+        wake_in(m, usec);
+}
+
 static void note_add(struct monitor *m, const struct decision *d)
 {
     const struct monitor_note *n = notes_add(&m->notes, realtime_usec(), d, &m->sample);
@@ -119,6 +131,8 @@ static void act(struct monitor *m, const struct decision *d, uint64_t now)
         return;
     }
     m->asked = d->action;
+    if (d->action == DECIDE_GROW)
+        m->shrink_id = 0; /* that has settled it */
     log_decision(d, &m->sample, false);
 }
 
@@ -164,6 +178,9 @@ static void fill_sample(struct monitor *m, uint64_t now)
     p->max_size = MIN_OF(v->max_size, v->host_max_size);
     p->block_size = v->block_size;
     p->memory_block_size = v->memory_block_size;
+    /* The host's wish is met once that is requested, and forgotten with the host. */
+    if (!v->connected || v->requested_size <= m->shrink_to)
+        m->shrink_id = 0;
     p->shrink_to = m->shrink_id > 0 ? m->shrink_to : UINT64_MAX;
     p->guard_armed = v->guard_headroom > 0;
     p->reclaiming = m->reclaiming;
@@ -253,7 +270,7 @@ static void on_link_changed(void *userdata)
 {
     struct monitor *m = userdata;
 
-    wake_in(m, m->decision.why == DECIDE_NO_HOST || m->decision.why == DECIDE_IN_FLIGHT
+    wake_by(m, m->decision.why == DECIDE_NO_HOST || m->decision.why == DECIDE_IN_FLIGHT
                        ? 0
                        : DECIDE_INTERVAL_MIN_USEC);
 }
@@ -296,7 +313,7 @@ static void on_link_answered(uint64_t requested_size, const char *error, const c
         log_repeat_end(&m->refused_fault, LOG_INFO, "refusals");
     }
     decide_result(&m->state, asked, outcome_of(error), now);
-    wake_in(m, DECIDE_INTERVAL_MIN_USEC);
+    wake_by(m, DECIDE_INTERVAL_MIN_USEC);
 }
 
 static void on_link_reclaimed(uint64_t bytes, const char *error, void *userdata)

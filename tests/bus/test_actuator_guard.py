@@ -107,9 +107,9 @@ def test_change_is_told(stage):
 
 def test_headroom_without_sense(stage):
     client = stage.up()
-    for headroom in (961 * MIB, 2**64 - 1):
+    for headroom in (481 * MIB, 2**64 - 1):
         error = refused(client, 'ArmGuard', 't', headroom)
-        assert error.full_name == 'org.vmtide.Error.InvalidSize' and str(headroom) in error.text and '960M' in error.text
+        assert error.full_name == 'org.vmtide.Error.InvalidSize' and str(headroom) in error.text and '480M' in error.text
 
 
 @pytest.mark.parametrize('uid', (0, NOBODY), ids=('root', 'monitor'))

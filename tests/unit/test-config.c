@@ -150,13 +150,13 @@ static void test_refused(void **state)
                 "file:3: [Main] Number=1: the key stands in this group twice" },
         { "[Main]\nNumber=1\n Number = 2\n", -EEXIST, "file:3: [Main] Number=2: " },
         { "[Main]\n[Other]\n[Main]\n", -EEXIST, "file:3: group [Main] stands here twice" },
-        { "[Main]\nNumbr=1\n", -ENOENT, "file:2: [Main] Numbr=1: the key is not known" },
-        { "[Main]\nnumber=1\n", -ENOENT, "number=1" },
-        { "[Main]\n=1\n", -ENOENT, "[Main] =1" },
-        { "[Main]\nFlag=yes\n", -ENOENT, "[Main] Flag=yes" },
-        { "[Mian]\nNumber=1\n", -ENOENT, "file:1: group [Mian] is not known" },
-        { "[main]\n", -ENOENT, "[main]" },
-        { "[ Main ]\n", -ENOENT, "[ Main ]" },
+        { "[Main]\nNumbr=1\n", -EBADMSG, "file:2: [Main] Numbr=1: the key is not known" },
+        { "[Main]\nnumber=1\n", -EBADMSG, "number=1" },
+        { "[Main]\n=1\n", -EBADMSG, "[Main] =1" },
+        { "[Main]\nFlag=yes\n", -EBADMSG, "[Main] Flag=yes" },
+        { "[Mian]\nNumber=1\n", -EBADMSG, "file:1: group [Mian] is not known" },
+        { "[main]\n", -EBADMSG, "[main]" },
+        { "[ Main ]\n", -EBADMSG, "[ Main ]" },
         { "Number=1\n[Main]\n", -EBADMSG, "file:1: Number=1 stands before the first [Group]" },
         { "\n\nwords\n", -EBADMSG, "file:3: words: neither" },
         { "[Main]\nNumber\n", -EBADMSG, "Number: neither" },
@@ -223,7 +223,7 @@ static void test_long_lines(void **state)
     accept_text(comment, &t);
     assert_int_equal(t.number, 4);
     assert_int_equal(parse(group, &t, &error1), -EBADMSG);
-    assert_int_equal(parse(key, &t, &error2), -ENOENT);
+    assert_int_equal(parse(key, &t, &error2), -EBADMSG);
 }
 
 struct vm {
@@ -241,7 +241,7 @@ static int on_group(
     struct vm *vms = userdata;
 
     if (!g_str_has_prefix(group, "VM "))
-        return -ENOENT;
+        return -EBADMSG;
     if (streq(group, "VM first") || streq(group, "VM second")) {
         *ret_table = vm_table;
         *ret_target = &vms[streq(group, "VM second")];
@@ -265,7 +265,7 @@ static void test_groups_of_the_callers(void **state)
     assert_int_equal(t.number, 3);
     /* The table's keys are not the caller's. */
     assert_int_equal(
-            config_parse("file", "[VM first]\nSize=2\n", table, &t, on_group, vms, &error1), -ENOENT);
+            config_parse("file", "[VM first]\nSize=2\n", table, &t, on_group, vms, &error1), -EBADMSG);
     assert_int_equal(config_parse("file", "[Host]\n", table, &t, on_group, vms, &error2), -ENOENT);
     assert_int_equal(config_parse("file", "[VM third]\n", table, &t, on_group, vms, &error3), -E2BIG);
 }
