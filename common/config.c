@@ -225,8 +225,10 @@ static int take_group(struct reader *r, const char *line, size_t len)
     r->group_target = r->target;
     if (find_option(r->table, r->group, NULL))
         return 0;
-    error = r->on_group ? r->on_group(r->group, r->userdata, &r->group_table, &r->group_target) : -EBADMSG;
-    return error < 0 ? refuse(r, error, "group [%s] is not known", r->group) : 0;
+    error = r->on_group ? r->on_group(r->group, r->userdata, &r->group_table, &r->group_target) : -ENOENT;
+    /* Not to be taken for a file that is not there. */
+    return error < 0 ? refuse(r, error == -ENOENT ? -EBADMSG : error, "group [%s] is not known", r->group)
+                     : 0;
 }
 
 static int take_key(struct reader *r, char *line)

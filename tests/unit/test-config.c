@@ -241,7 +241,7 @@ static int on_group(
     struct vm *vms = userdata;
 
     if (!g_str_has_prefix(group, "VM "))
-        return -EBADMSG;
+        return -ENOENT;
     if (streq(group, "VM first") || streq(group, "VM second")) {
         *ret_table = vm_table;
         *ret_target = &vms[streq(group, "VM second")];
