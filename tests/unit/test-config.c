@@ -266,7 +266,7 @@ static void test_groups_of_the_callers(void **state)
     /* The table's keys are not the caller's. */
     assert_int_equal(
             config_parse("file", "[VM first]\nSize=2\n", table, &t, on_group, vms, &error1), -EBADMSG);
-    assert_int_equal(config_parse("file", "[Host]\n", table, &t, on_group, vms, &error2), -ENOENT);
+    assert_int_equal(config_parse("file", "[Host]\n", table, &t, on_group, vms, &error2), -EBADMSG);
     assert_int_equal(config_parse("file", "[VM third]\n", table, &t, on_group, vms, &error3), -E2BIG);
 }
 
