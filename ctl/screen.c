@@ -137,15 +137,11 @@ static void monitor_lines(GString *out, const struct draw_style *s, const struct
     g_string_append_printf(out, "%s of the last 10 s\n", DRAW_PERMYRIAD(st->some10));
 }
 
-static void last_lines(
-        GString *out, const struct draw_style *s, const struct ctl_state *st, const struct screen_clock *now)
+static void decision_lines(
+        GString *out, const struct draw_style *s, const json_t *d, const struct screen_clock *now)
 {
-    const json_t *d = json_array_get(st->decisions, 0);
     uint64_t bytes = state_number(d, "bytes");
 
-    if (!d)
-        return;
-    begin(out, s, "Last");
     g_string_append_printf(
             out, "%s ago: ", DRAW_SPAN(sub_floor(now->realtime_usec, state_number(d, "time"))));
     draw_text(out, state_text(d, "action"), 8);
@@ -158,6 +154,29 @@ static void last_lines(
     g_string_append_printf(out, "\n%*s", (int)INDENT, "");
     draw_wrapped(out, s, state_text(d, "text"), INDENT);
     g_string_append_c(out, '\n');
+}
+
+/* The newest decision, and when that is to hold, the last one to do something too. */
+static void last_lines(
+        GString *out, const struct draw_style *s, const struct ctl_state *st, const struct screen_clock *now)
+{
+    const json_t *newest = json_array_get(st->decisions, 0), *act = NULL;
+
+    for (size_t i = 0; !act && i < json_array_size(st->decisions); i++) {
+        const json_t *d = json_array_get(st->decisions, i);
+
+        act = streq(state_text(d, "action"), "hold") ? NULL : d;
+    }
+    if (newest && newest != act) {
+        begin(out, s, "Now");
+        g_string_append(out, "hold: ");
+        draw_wrapped(out, s, state_text(newest, "text"), INDENT + 6);
+        g_string_append_c(out, '\n');
+    }
+    if (act) {
+        begin(out, s, "Last");
+        decision_lines(out, s, act, now);
+    }
 }
 
 void screen_status(

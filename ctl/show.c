@@ -18,7 +18,7 @@ int run_status(struct client *c, const struct ctl_options *o)
     struct screen_clock now = terminal_clock();
     _cleanup_json_ json_t *root = NULL;
     struct ctl_state state;
-    int r = client_read_state(c, 1, &root);
+    int r = client_read_state(c, STATE_DECISIONS, &root);
 
     if (r < 0)
         return r;

@@ -5,6 +5,9 @@
 
 #include "macro.h"
 
+/* How many decisions are asked for: enough for the last act to be among them. */
+#define STATE_DECISIONS 16u
+
 /* What the daemons say of themselves, as --json prints it: "Actuator1" and "Monitor1" are the properties by
  * their names or null when the daemon does not run, "Reservations" and "Decisions" are arrays of objects.
  * Numbers that do not fit a signed integer stand for "none" on the bus and are null. */

@@ -59,7 +59,7 @@ static int show(struct watch *w)
     struct screen_clock now = terminal_clock();
     _cleanup_json_ json_t *root = NULL;
     struct ctl_state state;
-    int r = client_read_state(w->client, 1, &root);
+    int r = client_read_state(w->client, STATE_DECISIONS, &root);
 
     if (r < 0)
         return r;

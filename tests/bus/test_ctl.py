@@ -62,7 +62,7 @@ def test_status(whole):
     result = ctl(whole, 'plug', '512M', '--why', 'a test')
     assert (result.returncode, result.stdout, result.stderr) == (0, 'granted: the requested size is 512M now\n', '')
     wait_until(lambda: whole.get('Size') == [str(512 * MIB)], 5, 'it is plugged')
-    wait_until(lambda: 'Last' in ctl(whole, 'status').stdout, 5, 'a decision is told')
+    wait_until(lambda: 'Now        hold: ' in ctl(whole, 'status').stdout, 5, 'a decision is told')
     result = ctl(whole)
     assert result.returncode == 0 and result.stderr == '' and '\033' not in result.stdout
     for line in ('host connected', 'Memory     1.5G of 5G', 'boot 1G  ▓ plugged 512M', 'Size       512M, requested 512M',

@@ -145,6 +145,17 @@ static void test_status(void **state)
             "           available memory is under the headroom\n");
 }
 
+static void test_the_last_act_is_shown_behind_what_holds(void **state)
+{
+    g_autofree char *text = status(&plain, "{" MONITOR ", \"Decisions\": [{\"time\": 12000000, \"action\": "
+                                           "\"hold\", \"text\": \"enough\"}, " DECISION ", " DECISION "]}");
+    g_autofree char *quiet = status(&plain, "{" MONITOR ", \"Decisions\": [{\"action\": \"hold\"}]}");
+
+    assert_non_null(strstr(text, "\nNow        hold: enough\nLast       12 s ago: grow 512M; granted\n"));
+    assert_non_null(strstr(quiet, "\nNow        hold: "));
+    assert_null(strstr(quiet, "\nLast"));
+}
+
 static void test_status_of_less(void **state)
 {
     g_autofree char *none = status(&plain, "{\"Actuator1\": null, \"Monitor1\": null}");
@@ -244,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_bar),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_status),
+        cmocka_unit_test(test_the_last_act_is_shown_behind_what_holds),
         cmocka_unit_test(test_status_of_less),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_decision),
