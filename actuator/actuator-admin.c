@@ -34,9 +34,18 @@ static int on_manual_over(sd_event_source *source, uint64_t usec, void *userdata
     return 0;
 }
 
-void actuator_manual_asked(struct actuator *a, enum limits_verb verb)
+/* An Unplug that will be refused whatever was plugged by hand changes nothing. */
+void actuator_manual_asked(struct actuator *a, enum limits_verb verb, uint64_t bytes)
 {
+    struct limits without = a->limits;
+    char text[LIMITS_TEXT_MAX];
+    const char *error;
+    uint64_t target;
+
     if (verb != LIMITS_UNPLUG || a->manual_floor == 0)
+        return;
+    without.floor = a->reserved_floor;
+    if (limits_target(&without, verb, bytes, &target, &error, text) < 0)
         return;
     a->manual_floor = 0;
     (void)sd_event_source_set_enabled(a->manual_timer, SD_EVENT_OFF);

@@ -67,7 +67,7 @@ void actuator_keep_onlining(struct actuator *a, bool look_again);
 int actuator_admin_start(struct actuator *a, const char *limits_saved);
 void actuator_admin_stop(struct actuator *a);
 /* An administrator's request was made, or granted with this requested size. */
-void actuator_manual_asked(struct actuator *a, enum limits_verb verb);
+void actuator_manual_asked(struct actuator *a, enum limits_verb verb, uint64_t bytes);
 void actuator_manual_granted(struct actuator *a, const struct request *r, uint64_t requested_size);
 
 /* The time-out of the first of the queue. */

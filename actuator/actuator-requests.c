@@ -141,7 +141,7 @@ void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes,
         actuator_refuse(a, &r, ERROR_BUSY, text);
     } else {
         if (manual)
-            actuator_manual_asked(a, verb);
+            actuator_manual_asked(a, verb, bytes);
         a->queue[a->queued++] = r;
         actuator_send_next(a);
     }

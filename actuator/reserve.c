@@ -22,6 +22,7 @@ struct slot {
     int other;
     sd_event_source *source;
     sd_bus_message *waiting; /* who has no answer yet */
+    bool plugging;           /* granted: the size has still to come */
     uint64_t target;
     uint64_t deadline;
 };
@@ -118,7 +119,7 @@ static void set_timer(struct reserve *r)
     uint64_t next = USEC_FOREVER;
 
     for (size_t i = 0; i < RESERVATIONS_MAX; i++)
-        if (r->slots[i].waiting && r->slots[i].target > 0)
+        if (r->slots[i].waiting && r->slots[i].plugging)
             next = MIN_OF(next, r->slots[i].deadline);
     if (next != USEC_FOREVER)
         (void)sd_event_source_set_time(r->timer, next);
@@ -134,7 +135,7 @@ void reserve_follow(struct reserve *r, const struct actuator_view *v)
     for (size_t i = 0; i < RESERVATIONS_MAX; i++) {
         struct slot *s = &r->slots[i];
 
-        if (!s->waiting || s->target == 0)
+        if (!s->waiting || !s->plugging)
             continue;
         if (v->size >= s->target)
             slot_ready(r, i);
@@ -166,7 +167,8 @@ struct asked {
 static void granted(struct reserve *r, size_t i, uint64_t needed)
 {
     reservations_raise(&r->table, needed);
-    r->slots[i].target = MAX_OF(needed, 1);
+    r->slots[i].plugging = true;
+    r->slots[i].target = needed;
     r->slots[i].deadline = now_usec() + RESERVE_TIMEOUT_USEC;
     keep_in_store(r->table.table[i].id, r->slots[i].fd);
     save(r);

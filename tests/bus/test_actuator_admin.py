@@ -109,6 +109,9 @@ def test_what_root_plugs_the_monitor_leaves(stage):
     assert get(root, 'MinSize') == GIB + 512 * MIB
     error = refused(monitor, 'Unplug', 'ts', 2 * MIB, 'spare')
     assert error.name == 'BelowMinimum' and 'administrator' in error.text
+    # One that is refused anyway leaves it.
+    assert refused(root, 'Unplug', 'ts', 2 * GIB, 'test').name == 'BelowMinimum'
+    assert get(root, 'MinSize') == GIB + 512 * MIB
     serial = root.send('Unplug', 'ts', 128 * MIB, 'test', at=ACTUATOR)
     stage.host.grant()
     root.reply(serial)
@@ -153,6 +156,13 @@ def test_reserve_what_is_there_asks_nobody(stage):
     # What is more than enough may go.
     assert get(client, 'MinSize') == 512 * MIB
     os.close(fd)
+
+
+def test_reserve_with_nothing_plugged(stage):
+    set_available(stage, 2 * GIB)
+    client = stage.up(size=0, requested_size=0, min_size=0)
+    os.close(reserved_fd(client, reserve(client, 64 * MIB)))
+    wait_until(lambda: get(client, 'ReservedBytes') == 0, 5, 'the reservation has ended')
 
 
 @pytest.mark.parametrize('size, who, why, name', (
