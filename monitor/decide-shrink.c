@@ -49,6 +49,20 @@ static void shrink_got_stuck(struct decide_state *s, const struct decide_view *v
     s->back_off_usec =
             s->back_off_usec == 0 || moved ? first : MIN_OF(s->back_off_usec * 2, BACK_OFF_MAX_USEC);
     s->back_off_until = v->now + s->back_off_usec;
+    s->back_off_size = v->sample->size;
+}
+
+/* What was plugged since is not what held the step: that may go. (Seen: 8 MiB that stayed kept 768 MiB more
+ * for ten minutes.) */
+static bool backing_off(const struct decide_state *s, const struct decide_view *v)
+{
+    return v->now < s->back_off_until &&
+           sub_floor(v->sample->size, v->sample->memory_block_size) < s->back_off_size;
+}
+
+static uint64_t lowest(const struct decide_state *s, const struct decide_view *v)
+{
+    return v->now < s->back_off_until ? MAX_OF(v->lower, s->back_off_size) : v->lower;
 }
 
 void decide_follow_shrink(struct decide_state *s, const struct decide_view *v)
@@ -65,7 +79,7 @@ void decide_follow_shrink(struct decide_state *s, const struct decide_view *v)
     /* The host ends a stuck shrink by setting the requested size back to the size. */
     if (p->size > s->shrink_target)
         shrink_got_stuck(s, v);
-    else
+    else if (p->size < s->back_off_size)
         s->back_off_usec = 0;
 }
 
@@ -79,11 +93,11 @@ static bool calm(const struct decide_view *v)
 
 /* The largest step up to wanted that leaves the headroom and the step once more: a size below what is in use
  * does not get stuck, it gets somebody killed. */
-static uint64_t step_possible(const struct decide_view *v, uint64_t wanted)
+static uint64_t step_possible(const struct decide_state *s, const struct decide_view *v, uint64_t wanted)
 {
     const struct decide_sample *p = v->sample;
     uint64_t step = MIN_OF(sub_floor(v->usable, v->headroom) / 2, DECIDE_SHRINK_STEP_MAX);
-    uint64_t rest = sub_floor(p->size, v->lower);
+    uint64_t rest = sub_floor(p->size, lowest(s, v));
 
     step = MIN_OF(step, wanted);
     if (rest <= step)
@@ -108,7 +122,7 @@ static uint64_t spare_over(
 static uint64_t step_over(
         const struct decide_state *s, const struct decide_view *v, uint64_t window, bool crumbs)
 {
-    return step_possible(v, spare_over(s, v, window, crumbs));
+    return step_possible(s, v, spare_over(s, v, window, crumbs));
 }
 
 static void commit_shrink(
@@ -131,7 +145,7 @@ static bool shrink_to_order(struct decide_state *s, const struct decide_view *v,
 
     if (target >= v->sample->size)
         return false;
-    bytes = step_possible(v, v->sample->size - MAX_OF(v->lower, target));
+    bytes = step_possible(s, v, v->sample->size - MAX_OF(v->lower, target));
     d->why = v->sample->shrink_to >= v->sample->size ? DECIDE_OVER_MAX : DECIDE_HOST_ASKED;
     if (bytes > 0)
         commit_shrink(s, v, d, bytes);
@@ -186,7 +200,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
     }
     if (p->size == 0)
         return false;
-    if (v->now < s->back_off_until) {
+    if (backing_off(s, v)) {
         d->why = DECIDE_BACK_OFF;
         return p->size >= p->memory_block_size;
     }

@@ -334,5 +334,6 @@ void decide_result(
     } else {
         s->shrinking = false;
         s->back_off_until = now + 5 * USEC_PER_SEC;
+        s->back_off_size = UINT64_MAX;
     }
 }

@@ -173,6 +173,7 @@ struct decide_state {
     uint64_t trial_peak;
     uint64_t back_off_usec;
     uint64_t back_off_until;
+    uint64_t back_off_size; /* what is above it may go meanwhile */
 
     uint64_t refused_until;
     enum decide_outcome refused;

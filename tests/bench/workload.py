@@ -20,7 +20,7 @@ KEPT_FLAGS = re.compile(r'-(I|D|O|g|f|std=)')
 # plateaus and tree in bytes; hold and gap in seconds; sources: how many files of C are compiled; rest: the last gap
 Plan = namedtuple('Plan', 'plateaus hold tree sources jobs gap rest')
 
-FULL = Plan((3 * GIB, 11 * GIB // 2, 2 * GIB), 30, 5 * GIB // 4, 1000, 4, 60, 60)
+FULL = Plan((3 * GIB, 11 * GIB // 2, 2 * GIB), 30, 4 * GIB, 1000, 4, 60, 60)
 QUICK = Plan((GIB, 2 * GIB, 768 * MIB), 5, 256 * MIB, 12, 4, 5, 20)
 PAIR = Plan((2 * GIB, 4 * GIB), 5, 512 * MIB, 24, 4, 5, 30)
 

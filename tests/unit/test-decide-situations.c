@@ -188,23 +188,37 @@ static void set_refused(struct world *w)
     w->state.refused_until = w->now + 5 * USEC_PER_SEC;
 }
 
+static void back_off(struct world *w)
+{
+    w->state.back_off_until = w->now + 60 * USEC_PER_SEC;
+    w->state.back_off_size = w->sample.size;
+}
+
+/* What stayed of a shrink is the reason to wait, what was plugged after it is none. */
+static void set_back_off_grown(struct world *w)
+{
+    set_spare(w);
+    back_off(w);
+    w->state.back_off_size = MIB(8);
+}
+
 static void set_back_off(struct world *w)
 {
     set_spare(w);
-    w->state.back_off_until = w->now + 60 * USEC_PER_SEC;
+    back_off(w);
 }
 
 static void set_back_off_short(struct world *w)
 {
     set_size(w, GIB(2));
     set_short(w);
-    w->state.back_off_until = w->now + 60 * USEC_PER_SEC;
+    back_off(w);
 }
 
 static void set_host_asks_back_off(struct world *w)
 {
     set_host_asks(w);
-    w->state.back_off_until = w->now + 60 * USEC_PER_SEC;
+    back_off(w);
 }
 
 static void set_unplugging_short(struct world *w)
@@ -425,6 +439,8 @@ static const struct situation situations[] = {
     { "headroom under the least", set_headroom_small, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "short, refused", set_refused, DECIDE_HOLD, DECIDE_REFUSED, CHANNEL_LEVEL_CRITICAL },
     { "spare, backing off", set_back_off, DECIDE_HOLD, DECIDE_BACK_OFF, CHANNEL_LEVEL_SETTLING },
+    { "spare that came after the step that got stuck", set_back_off_grown, DECIDE_HOLD, DECIDE_SETTLING,
+            CHANNEL_LEVEL_SETTLING },
     { "short, backing off", set_back_off_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
     { "host asks, backing off", set_host_asks_back_off, DECIDE_HOLD, DECIDE_BACK_OFF,
             CHANNEL_LEVEL_SETTLING },
