@@ -4,7 +4,7 @@
 import json
 
 from tests.vm.rig import MIB, wait_until
-from tests.vm.test_job import start_host
+from tests.vm.test_job import connected, start_host
 
 
 def ctl(guest, arguments, status=0):
@@ -29,3 +29,53 @@ def test_doctor_is_green_and_a_person_sees_it(guest):
     # A launcher does not need a session; polkit goes by /etc/group, not by what the process has.
     guest.check('usermod -aG vmtide-reserve nobody')
     assert guest.run(f'{plain} vmtidectl reserve 2M -- true', 60).status == 0
+
+
+RULE = '''polkit.addRule(function (action, subject) {
+    if (action.id == "org.vmtide.plug" && subject.user == "driver")
+        return polkit.Result.YES;
+});
+'''
+
+
+def in_session(guest, command):
+    """The exit status of a command in a session of the user driver, active on the first virtual terminal."""
+    return guest.run('systemd-run --quiet --wait --collect -p User=driver -p PAMName=login -p TTYPath=/dev/tty1 '
+                     '-p StandardInput=tty-force -p StandardOutput=journal -p StandardError=journal '
+                     f'sh -c \'loginctl show-session "$XDG_SESSION_ID" -p Active -p Seat; {command}\'', 60).status
+
+
+def test_rights_follow_the_session_and_an_administrators_rules(guest):
+    start_host(guest)
+    guest.check('useradd --create-home driver')
+    assert in_session(guest, 'exit 7') == 7
+    assert in_session(guest, 'vmtidectl --no-ask-password plug 2M') == 77
+    assert in_session(guest, 'vmtidectl --no-ask-password reserve 2M -- true') == 0
+    guest.write('/etc/polkit-1/rules.d/10-driver.rules', RULE)
+    wait_until(lambda: in_session(guest, 'vmtidectl --no-ask-password plug 2M') == 0, 20, 'polkit takes the rule')
+    assert in_session(guest, 'vmtidectl --no-ask-password unplug 2M') == 77
+    guest.check('rm /etc/polkit-1/rules.d/10-driver.rules')
+    wait_until(lambda: in_session(guest, 'vmtidectl --no-ask-password plug 2M') == 77, 20, 'polkit forgets the rule')
+
+
+def reserved(guest):
+    return [(r['bytes'], r['why']) for r in json.loads(ctl(guest, 'reservations --json'))]
+
+
+def test_a_reservation_outlives_the_actuator(guest):
+    """systemd keeps the descriptors while the actuator is restarted, and when it is killed."""
+    start_host(guest)
+    holder = guest.start_command('exec vmtidectl reserve 2G --why camera -- sh -c "echo ready; exec sleep 600"')
+    holder.wait_output('ready', 60)
+    assert reserved(guest) == [(2048 * MIB, 'camera')]
+    size = guest.requested_size()
+    assert size >= 1024 * MIB
+    for act in 'systemctl restart vmtide-actuator', 'systemctl kill -s KILL vmtide-actuator':
+        guest.check(act)
+        wait_until(lambda: connected(guest), 30, 'the actuator is back')
+        assert reserved(guest) == [(2048 * MIB, 'camera')]
+        # What the monitor may give back ends at the floor.
+        assert guest.run('vmtidectl unplug 8G', 30).status != 0 and guest.requested_size() == size
+    holder.kill()
+    wait_until(lambda: reserved(guest) == [], 20, 'nobody holds it any more')
+    wait_until(lambda: guest.size() < size, 60, 'the memory goes back')
