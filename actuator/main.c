@@ -128,9 +128,9 @@ static int set_log_level(const struct program *p, const struct actuator_config *
 
     if (p->log_level) {
         level = log_level_from_string(p->log_level);
-        if (level < 0) {
+        if (level < LOG_ERR) {
             log_error("--log-level=%s: not one of err, warning, notice, info, debug", p->log_level);
-            return level;
+            return -EINVAL;
         }
     }
     log_set_max_level(level);

@@ -39,7 +39,9 @@ enum authorize_verdict authorize_judge(
 
     if (!rule)
         return AUTHORIZE_NO;
-    return uid == 0 || !rule->action || (rule->monitor && uid == monitor_uid) ? AUTHORIZE_YES : AUTHORIZE_ASK;
+    if (uid == 0 || !rule->action || (rule->monitor && uid == monitor_uid))
+        return AUTHORIZE_YES;
+    return streq(rule->action, AUTHORIZE_ROOT_ONLY) ? AUTHORIZE_NO : AUTHORIZE_ASK;
 }
 
 int authorize_new(const struct authorize_rule *rules, uid_t monitor_uid, struct authorize **ret)
@@ -187,7 +189,9 @@ static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error)
         deny_more(p->message);
         pending_clear(p);
     } else if (verdict != AUTHORIZE_ASK || ask_polkit(p, find_rule(a->rules, member)) < 0) {
-        deny(p->message, e ? "the bus does not say who calls" : "polkit cannot be asked");
+        deny(p->message, e                         ? "the bus does not say who calls"
+                         : verdict == AUTHORIZE_NO ? "it is for root"
+                                                   : "polkit cannot be asked");
         pending_clear(p);
     }
     return 0;

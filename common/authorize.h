@@ -18,9 +18,12 @@ struct authorize;
  * way. */
 #define AUTHORIZE_PENDING_MAX 64u
 
+/* No action of polkit's: nobody but root may. */
+#define AUTHORIZE_ROOT_ONLY ""
+
 struct authorize_rule {
     const char *member; /* NULL ends the table */
-    const char *action; /* NULL: everybody may */
+    const char *action; /* NULL: everybody may; or AUTHORIZE_ROOT_ONLY */
     bool monitor;       /* the monitor's user may, unasked */
 };
 

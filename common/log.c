@@ -39,7 +39,20 @@ int log_max_level(void)
     return max_level;
 }
 
+const char *log_identifier(void)
+{
+    return log_ident;
+}
+
+const char *log_target(void)
+{
+    return to_journal ? "journal" : "console";
+}
+
 static const char *const level_names[] = {
+    [LOG_EMERG] = "emerg",
+    [LOG_ALERT] = "alert",
+    [LOG_CRIT] = "crit",
     [LOG_ERR] = "err",
     [LOG_WARNING] = "warning",
     [LOG_NOTICE] = "notice",
@@ -49,7 +62,7 @@ static const char *const level_names[] = {
 
 int log_level_from_string(const char *s)
 {
-    for (int i = LOG_ERR; i <= LOG_DEBUG; i++)
+    for (int i = LOG_EMERG; i <= LOG_DEBUG; i++)
         if (streq(level_names[i], s) || (s[0] == '0' + i && s[1] == '\0'))
             return i;
     return -EINVAL;
@@ -57,7 +70,7 @@ int log_level_from_string(const char *s)
 
 const char *log_level_to_string(int level)
 {
-    return level >= LOG_ERR && level <= LOG_DEBUG ? level_names[level] : NULL;
+    return level >= LOG_EMERG && level <= LOG_DEBUG ? level_names[level] : NULL;
 }
 
 /* One write() for a line, so that lines of several processes do not mix. What comes from a peer must not

@@ -7,9 +7,12 @@
 /* Lines go to stderr; with the journal's or systemd's "<N>" prefix when stderr is the journal
  * (JOURNAL_STREAM). */
 void log_open(const char *ident);
-void log_set_max_level(int level); /* LOG_ERR … LOG_DEBUG; default LOG_INFO */
+void log_set_max_level(int level); /* LOG_EMERG … LOG_DEBUG; default LOG_INFO */
 int log_max_level(void);
-/* "err", "warning", "notice", "info", "debug" or a number; -EINVAL. */
+/* What log_open() was told; "journal" or "console". */
+const char *log_identifier(void);
+const char *log_target(void);
+/* syslog's names, "emerg" to "debug", or a number; -EINVAL. */
 int log_level_from_string(const char *s);
 const char *log_level_to_string(int level);
 

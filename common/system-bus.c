@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "system-bus.h"
 
+#include "log-control.h"
 #include "log.h"
 
 #define DEFAULT_ADDRESS "unix:path=/run/dbus/system_bus_socket"
@@ -14,6 +15,7 @@ struct system_bus {
     sd_event *event;
     sd_event_source *timer;
     sd_bus *bus;
+    struct log_control *log_control;
     char *address;
     const char *name;
     const struct system_bus_ops *ops;
@@ -28,6 +30,7 @@ static void retry(struct system_bus *s, const char *why)
         log_warning("bus: %s: %s; working on without it, trying again", s->address, why);
     s->said_lost = true;
     s->ops->lost(s->userdata);
+    log_control_cancel(s->log_control);
     if (s->bus) {
         sd_bus_detach_event(s->bus);
         s->bus = sd_bus_close_unref(s->bus);
@@ -48,8 +51,10 @@ static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
     struct system_bus *s = userdata;
     const char *name, *old, *new;
 
-    if (sd_bus_message_read(m, "sss", &name, &old, &new) >= 0 && *new == '\0')
-        s->ops->name_gone(name, s->userdata);
+    if (sd_bus_message_read(m, "sss", &name, &old, &new) < 0 || *new != '\0')
+        return 0;
+    s->ops->name_gone(name, s->userdata);
+    log_control_caller_gone(s->log_control, name);
     return 0;
 }
 
@@ -135,6 +140,8 @@ static int open_bus(struct system_bus *s)
     if (r >= 0)
         r = add_matches(s);
     if (r >= 0)
+        r = log_control_add(s->log_control, s->bus);
+    if (r >= 0)
         r = s->ops->opened(s->bus, s->userdata);
     if (r >= 0)
         r = sd_bus_request_name_async(s->bus, NULL, s->name, SD_BUS_NAME_QUEUE, on_name_answer, s);
@@ -168,6 +175,8 @@ int system_bus_new(sd_event *event, const char *address, const char *name, const
     /* The first try comes from the timer too: one way in. */
     r = s->address ? sd_event_add_time(event, &s->timer, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_timer, s)
                    : -ENOMEM;
+    if (r >= 0)
+        r = log_control_new(&s->log_control);
     if (r < 0) {
         system_bus_free(s);
         return r;
@@ -184,6 +193,7 @@ struct system_bus *system_bus_free(struct system_bus *s)
         sd_bus_detach_event(s->bus);
         sd_bus_close_unref(s->bus);
     }
+    log_control_free(s->log_control);
     sd_event_source_disable_unref(s->timer);
     sd_event_unref(s->event);
     free(s->address);

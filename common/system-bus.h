@@ -6,8 +6,8 @@
 
 #include "macro.h"
 
-/* The connection to the bus daemon: our name on it, and back when it was lost. Nothing here waits for the bus
- * daemon, which may itself be waiting for memory. */
+/* The connection to the bus daemon: our name and org.freedesktop.LogControl1 on it, and back when it was
+ * lost. Nothing here waits for the bus daemon, which may itself be waiting for memory. */
 struct system_bus;
 
 struct system_bus_ops {

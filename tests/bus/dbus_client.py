@@ -43,7 +43,7 @@ def split_signature(signature):
 
 
 class Writer:
-    """Basic types are all that our calls need."""
+    """Basic types, and variants of them as (type, value), are all that our calls need."""
 
     def __init__(self):
         self.data = bytearray()
@@ -60,6 +60,9 @@ class Writer:
             self.data += struct.pack('<I', len(text)) + text + b'\0'
         elif kind == 'g':
             self.data += bytes([len(value)]) + value.encode() + b'\0'
+        elif kind == 'v':
+            self.put('g', value[0])
+            self.put(*value)
         else:
             raise ValueError(kind)
 

@@ -169,3 +169,12 @@ def test_installed_bus_policy(stage):
     assert get(stranger, 'State') == 'disconnected'
     assert 'Plug' in refused(stranger, 'Plug', 'ts', 1, 'test').text
     assert refused(nobody, 'Plug', 'ts', 1, 'test').name == 'HostUnavailable'
+    # But for the log level, which the bus daemon itself keeps from others than root.
+    control = (ACTUATOR[0], '/org/freedesktop/LogControl1', 'org.freedesktop.DBus.Properties')
+    level = ('org.freedesktop.LogControl1', 'LogLevel')
+    for client in (nobody, stranger):
+        assert client.call('Get', 'ss', *level, at=control) == ('info',)
+        with pytest.raises(DBusError, match='AccessDenied: Rejected send message'):
+            client.call('Set', 'ssv', *level, ('s', 'debug'), at=control)
+    root.call('Set', 'ssv', *level, ('s', 'debug'), at=control)
+    assert stranger.call('Get', 'ss', *level, at=control) == ('debug',)

@@ -96,25 +96,29 @@ static void test_journal(void **state)
     log_open("test");
     log_warning("it\nis");
     assert_string_equal(said(), "<4>it?is\n");
+    assert_string_equal(log_target(), "journal");
     /* Somebody else's stream. */
     assert_int_equal(setenv("JOURNAL_STREAM", "1:1", 1), 0);
     log_open("test");
     log_warning("it");
     assert_string_equal(said(), "test: it\n");
+    assert_string_equal(log_target(), "console");
+    assert_string_equal(log_identifier(), "test");
 }
 
 static void test_levels(void **state)
 {
-    for (int i = LOG_ERR; i <= LOG_DEBUG; i++)
+    for (int i = LOG_EMERG; i <= LOG_DEBUG; i++)
         assert_int_equal(log_level_from_string(log_level_to_string(i)), i);
     assert_int_equal(log_level_from_string("4"), LOG_WARNING);
     assert_int_equal(log_level_from_string("7"), LOG_DEBUG);
-    assert_int_equal(log_level_from_string("2"), -EINVAL);
+    assert_int_equal(log_level_from_string("2"), LOG_CRIT);
+    assert_int_equal(log_level_from_string("emerg"), LOG_EMERG);
     assert_int_equal(log_level_from_string("8"), -EINVAL);
     assert_int_equal(log_level_from_string("44"), -EINVAL);
     assert_int_equal(log_level_from_string(""), -EINVAL);
     assert_int_equal(log_level_from_string("loud"), -EINVAL);
-    assert_null(log_level_to_string(LOG_CRIT));
+    assert_null(log_level_to_string(LOG_EMERG - 1));
     assert_null(log_level_to_string(LOG_DEBUG + 1));
 }
 
