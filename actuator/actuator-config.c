@@ -2,12 +2,10 @@
 #include "actuator-config.h"
 
 #include <glib.h>
-#include <syslog.h>
 
 #include "channel.h"
 #include "guard.h"
-
-static const char *const level_names[] = { "err", "warning", "notice", "info", "debug", NULL };
+#include "log.h"
 
 #define FIELD(name) offsetof(struct actuator_config, name)
 
@@ -22,8 +20,8 @@ const struct config_option actuator_options[] = {
     { "Actuator", "Onlining", CONFIG_ENUM, FIELD(onlining), 0, 0, hotplug_onlining_names },
     { "Actuator", "Guard", CONFIG_BOOL, FIELD(guard), 0, 0, NULL },
     { "Actuator", "GuardSlices", CONFIG_STRING, FIELD(guard_slices), 0, 0, NULL },
-    { "Actuator", "Port", CONFIG_STRING, FIELD(port), 0, 0, NULL },
-    { "Actuator", "LogLevel", CONFIG_ENUM, FIELD(log_level), 0, 0, level_names },
+    { "Actuator", "Port", CONFIG_PATH, FIELD(port), 0, 0, NULL },
+    { "Actuator", "LogLevel", CONFIG_ENUM, FIELD(log_level), 0, 0, &log_level_names[LOG_ERR] },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
 

@@ -11,19 +11,28 @@
 #include "guard-saved.h"
 #include "log.h"
 #include "names.h"
+#include "program.h"
 #include "reserve.h"
 #include "saved-limits.h"
 #include "service.h"
 
-#define CONFIG_PATH "/etc/vmtide/actuator.conf"
+#define DEFAULT_CONFIG "/etc/vmtide/actuator.conf"
 #define CGROUP "/sys/fs/cgroup"
 #define GUARD_SAVED "/run/vmtide/guard"
 #define LIMITS_SAVED SAVED_LIMITS_PATH
 #define RESERVATIONS_SAVED RESERVE_SAVED_PATH
 
-struct program {
-    char *config_path;
-    char *log_level;
+static const struct program_spec spec = {
+    .name = "vmtide-actuator",
+    .summary = "Plugs and unplugs the guest's memory for vmtide-monitor and for administrators, within its "
+               "own limits "
+               "and the host's.",
+    .config_path = DEFAULT_CONFIG,
+    .config_help = "Configuration (default " DEFAULT_CONFIG ")",
+};
+
+struct actuator_program {
+    struct program common;
     char *port;
     char *socket;
     char *bus_address;
@@ -35,20 +44,18 @@ struct program {
     char *reservations_saved;
     char *monitor_user;
     gboolean disarm;
-    gboolean version;
 
     struct actuator_config config;
     struct actuator *actuator;
     struct actuator_bus *bus;
 };
 
-static void program_clear(struct program *p)
+static void actuator_program_clear(struct actuator_program *p)
 {
     p->bus = actuator_bus_free(p->bus);
     p->actuator = actuator_free(p->actuator);
     config_clear(actuator_options, &p->config);
-    g_free(p->config_path);
-    g_free(p->log_level);
+    program_clear(&p->common);
     g_free(p->port);
     g_free(p->socket);
     g_free(p->bus_address);
@@ -61,13 +68,9 @@ static void program_clear(struct program *p)
     g_free(p->monitor_user);
 }
 
-static int parse_options(struct program *p, int *argc, char ***argv)
+static int parse_options(struct actuator_program *p, int argc, char **argv)
 {
     const GOptionEntry entries[] = {
-        { "config", 0, 0, G_OPTION_ARG_FILENAME, &p->config_path, "Configuration (default " CONFIG_PATH ")",
-                "FILE" },
-        { "log-level", 0, 0, G_OPTION_ARG_STRING, &p->log_level, "err, warning, notice, info or debug",
-                "LEVEL" },
         { "port", 0, 0, G_OPTION_ARG_FILENAME, &p->port,
                 "The channel's port, or a unix socket, over the configuration's", "PATH" },
         { "socket", 0, 0, G_OPTION_ARG_FILENAME, &p->socket,
@@ -90,69 +93,36 @@ static int parse_options(struct program *p, int *argc, char ***argv)
                 "Where memory.high is kept that the guard replaces (default " GUARD_SAVED ")", "PATH" },
         { "disarm", 0, 0, G_OPTION_ARG_NONE, &p->disarm,
                 "Write back what a killed actuator's guard has replaced, and exit", NULL },
-        { "version", 0, 0, G_OPTION_ARG_NONE, &p->version, "Print the version and exit", NULL },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
     };
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_autoptr(GError) error = NULL;
 
-    g_option_context_set_summary(context, "Plugs and unplugs the guest's memory for vmtide-monitor and for "
-                                          "administrators, within its own limits and "
-                                          "the host's.");
-    g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, argc, argv, &error)) {
-        log_error("%s; see --help", error->message);
-        return -EINVAL;
-    }
-    if (*argc > 1) {
-        log_error("argument %s is not wanted; see --help", (*argv)[1]);
-        return -EINVAL;
-    }
-    return 0;
+    return program_parse(&p->common, &spec, entries, argc, argv);
 }
 
-static int load_config(const struct program *p, struct actuator_config *ret)
+/* EXIT_SUCCESS, or the status that a wrong configuration ends with. */
+static int load_config(const struct actuator_program *p, struct actuator_config *ret, char **ret_error)
 {
-    g_autofree char *error = NULL;
-    const char *path = p->config_path ?: CONFIG_PATH;
-    int r = actuator_config_load(path, !p->config_path, ret, &error);
+    const char *path = p->common.config_path;
 
-    if (r < 0)
-        log_error("%s", error ?: strerror(-r));
-    return r;
+    return actuator_config_load(path ?: spec.config_path, !path, ret, ret_error) < 0 ? EX_CONFIG
+                                                                                     : EXIT_SUCCESS;
 }
 
-static int set_log_level(const struct program *p, const struct actuator_config *c)
+static int on_reload(void *userdata, char **ret_error)
 {
-    int level = LOG_ERR + c->log_level;
-
-    if (p->log_level) {
-        level = log_level_from_string(p->log_level);
-        if (level < LOG_ERR) {
-            log_error("--log-level=%s: not one of err, warning, notice, info, debug", p->log_level);
-            return -EINVAL;
-        }
-    }
-    log_set_max_level(level);
-    return 0;
-}
-
-static void on_reload(void *userdata)
-{
-    struct program *p = userdata;
+    struct actuator_program *p = userdata;
     struct actuator_config c;
+    int status = load_config(p, &c, ret_error);
 
-    if (load_config(p, &c) < 0) {
-        log_error("the configuration in force stays");
-        return;
-    }
+    if (status != EXIT_SUCCESS)
+        return status;
     if (!streq(c.port, p->config.port))
         log_warning("Port=%s takes effect with the next start", c.port);
     config_clear(actuator_options, &p->config);
     p->config = c;
-    (void)set_log_level(p, &c);
+    program_set_log_level(&p->common, c.log_level);
     actuator_configure(p->actuator, &c);
-    log_info("configuration loaded again");
+    return EXIT_SUCCESS;
 }
 
 static int find_monitor_user(const char *name, uid_t *ret_uid, gid_t *ret_gid)
@@ -186,7 +156,8 @@ static int lock_alone(const char *socket)
     return 0;
 }
 
-static int run(struct program *p)
+/* The exit status. */
+static int run(struct actuator_program *p)
 {
     _cleanup_(sd_event_unrefp) sd_event *event = NULL;
     struct actuator_bus_options bus_options = {
@@ -219,13 +190,14 @@ static int run(struct program *p)
         r = actuator_bus_new(event, p->actuator, &bus_options, &p->bus);
     if (r < 0) {
         log_error("cannot start: %s", strerror(-r));
-        return r;
+        /* Another one is running: to be started again at once would not help. */
+        return r == -EBUSY ? EX_TEMPFAIL : EXIT_FAILURE;
     }
     service_lock_memory();
     return service_run(event);
 }
 
-static int disarm(const struct program *p)
+static int disarm(const struct actuator_program *p)
 {
     const char *path = p->guard_saved ?: GUARD_SAVED;
     int r = guard_saved_restore(path, p->cgroupfs ?: CGROUP);
@@ -237,30 +209,28 @@ static int disarm(const struct program *p)
     return r;
 }
 
-static int program_main(struct program *p, int argc, char **argv)
+static int program_main(struct actuator_program *p, int argc, char **argv)
 {
-    if (parse_options(p, &argc, &argv) < 0)
-        return EX_USAGE;
-    if (p->version) {
-        puts("vmtide-actuator " VMTIDE_VERSION);
-        return EXIT_SUCCESS;
-    }
-    if (p->disarm)
+    char *error = NULL;
+    int status = parse_options(p, argc, argv);
+
+    if (status == PROGRAM_GOES_ON && p->disarm)
         return disarm(p) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-    if (load_config(p, &p->config) < 0)
-        return EX_CONFIG;
-    if (set_log_level(p, &p->config) < 0)
-        return EX_USAGE;
-    return run(p) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (status == PROGRAM_GOES_ON) {
+        status = load_config(p, &p->config, &error);
+        status = program_take_config(&p->common, status, error);
+    }
+    if (status != PROGRAM_GOES_ON)
+        return status;
+    program_set_log_level(&p->common, p->config.log_level);
+    return run(p);
 }
 
 int main(int argc, char **argv)
 {
-    struct program p = { 0 };
-    int status;
+    struct actuator_program p = { 0 };
+    int status = program_main(&p, argc, argv);
 
-    log_open("vmtide-actuator");
-    status = program_main(&p, argc, argv);
-    program_clear(&p);
+    actuator_program_clear(&p);
     return status;
 }

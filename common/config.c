@@ -9,6 +9,8 @@
 
 #define FILE_MAX (256 * 1024)
 #define NAME_MAX_BYTES 128
+/* sun_path, with its NUL. */
+#define PATH_BYTES_MAX 107u
 
 /* What one read of a file carries along. */
 struct reader {
@@ -123,6 +125,9 @@ static char *expected(const struct config_option *o)
     case CONFIG_ENUM:
         names = g_strjoinv(", ", (char **)o->names);
         return g_strdup_printf("one of %s", names);
+    case CONFIG_PATH:
+        return g_strdup_printf(
+                "an absolute path like /run/vms/guest1.sock, of at most %u bytes", PATH_BYTES_MAX);
     case CONFIG_STRING:
     case _CONFIG_TYPE_MAX:
     case _CONFIG_TYPE_INVALID:
@@ -147,6 +152,9 @@ static int parse_value(const struct config_option *o, const char *s, uint64_t *r
     case CONFIG_STRING:
         *ret = 0;
         return *s != '\0' && g_utf8_validate(s, -1, NULL) ? 0 : -EINVAL;
+    case CONFIG_PATH:
+        *ret = 0;
+        return g_path_is_absolute(s) && strlen(s) <= PATH_BYTES_MAX ? 0 : -EINVAL;
     case _CONFIG_TYPE_MAX:
     case _CONFIG_TYPE_INVALID:
         break;
@@ -173,6 +181,7 @@ static void store(const struct config_option *o, void *target, const char *text,
         *(int *)field = (int)value;
         break;
     case CONFIG_STRING:
+    case CONFIG_PATH:
         g_free(*(char **)field);
         *(char **)field = g_strdup(text);
         break;
@@ -319,7 +328,7 @@ void config_clear(const struct config_option *table, void *target)
     for (const struct config_option *o = table; o->group; o++) {
         char **field = (char **)((char *)target + o->offset);
 
-        if (o->type == CONFIG_STRING)
+        if (o->type == CONFIG_STRING || o->type == CONFIG_PATH)
             g_clear_pointer(field, g_free);
     }
 }

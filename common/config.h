@@ -8,6 +8,7 @@ enum config_type {
     CONFIG_UINT,   /* uint32_t */
     CONFIG_BOOL,   /* bool: yes/no/true/false/on/off/1/0 */
     CONFIG_STRING, /* char *, g_free()d by config_clear() */
+    CONFIG_PATH,   /* the same; an absolute path that fits a socket's address */
     CONFIG_ENUM,   /* int, index in names[] */
     CONFIG_USEC,   /* uint64_t, "100ms", "5s", "2min", plain number = seconds */
     _CONFIG_TYPE_MAX,

@@ -49,7 +49,7 @@ const char *log_target(void)
     return to_journal ? "journal" : "console";
 }
 
-static const char *const level_names[] = {
+const char *const log_level_names[] = {
     [LOG_EMERG] = "emerg",
     [LOG_ALERT] = "alert",
     [LOG_CRIT] = "crit",
@@ -58,19 +58,20 @@ static const char *const level_names[] = {
     [LOG_NOTICE] = "notice",
     [LOG_INFO] = "info",
     [LOG_DEBUG] = "debug",
+    NULL,
 };
 
 int log_level_from_string(const char *s)
 {
     for (int i = LOG_EMERG; i <= LOG_DEBUG; i++)
-        if (streq(level_names[i], s) || (s[0] == '0' + i && s[1] == '\0'))
+        if (streq(log_level_names[i], s) || (s[0] == '0' + i && s[1] == '\0'))
             return i;
     return -EINVAL;
 }
 
 const char *log_level_to_string(int level)
 {
-    return level >= LOG_EMERG && level <= LOG_DEBUG ? level_names[level] : NULL;
+    return level >= LOG_EMERG && level <= LOG_DEBUG ? log_level_names[level] : NULL;
 }
 
 /* One write() for a line, so that lines of several processes do not mix. What comes from a peer must not

@@ -15,6 +15,8 @@ const char *log_target(void);
 /* syslog's names, "emerg" to "debug", or a number; -EINVAL. */
 int log_level_from_string(const char *s);
 const char *log_level_to_string(int level);
+/* By number, NULL at the end. Configurations take those from LOG_ERR on. */
+extern const char *const log_level_names[];
 
 void log_line(int level, const char *format, ...) _printf_(2, 3);
 #define log_error(...) log_line(LOG_ERR, __VA_ARGS__)

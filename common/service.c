@@ -20,9 +20,17 @@ static service_reload_t on_reload;
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
 {
+    _cleanup_free_ char *error = NULL;
+
     (void)sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_usec());
-    on_reload(userdata);
-    (void)sd_notify(false, "READY=1");
+    if (on_reload(userdata, &error) == 0) {
+        log_info("configuration loaded again");
+        (void)sd_notify(false, "READY=1\nSTATUS=");
+    } else {
+        log_error("%s; the configuration in force stays", error ?: "the configuration cannot be read");
+        (void)sd_notifyf(false, "READY=1\nSTATUS=Configuration refused, the one before is in force: %s",
+                error ?: "it cannot be read");
+    }
     return 0;
 }
 
@@ -69,5 +77,7 @@ int service_run(sd_event *event)
     (void)sd_notify(false, "READY=1");
     r = sd_event_loop(event);
     (void)sd_notify(false, "STOPPING=1");
-    return r;
+    if (r < 0)
+        log_error("event loop: %s", strerror(-r));
+    return r < 0 ? EXIT_FAILURE : r;
 }

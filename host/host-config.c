@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "host-config.h"
 
-#include <syslog.h>
-
 #include "bytes.h"
 #include "config.h"
+#include "log.h"
+#include "meminfo.h"
 
 /* Daemons, page tables and the kernel of the host itself grow too, QEMU by some MiB for each GiB it hands
  * out. */
@@ -12,8 +12,6 @@
 /* Each VM costs two sockets and a /proc file: far inside LimitNOFILE= of the unit. */
 #define VMS_MAX 512u
 #define NAME_LENGTH_MAX 63u
-
-static const char *const level_names[] = { "err", "warning", "notice", "info", "debug", NULL };
 
 /* Time-outs: under 10 ms no QEMU answers, over an hour is never. */
 #define TIME_MIN (10 * USEC_PER_MSEC)
@@ -29,14 +27,15 @@ static const struct config_option host_options[] = {
             NULL },
     { "Host", "StuckTimeout", CONFIG_USEC, offsetof(struct host_config, stuck_usec), TIME_MIN, TIME_MAX,
             NULL },
-    { "Host", "LogLevel", CONFIG_ENUM, offsetof(struct host_config, log_level), 0, 0, level_names },
+    { "Host", "LogLevel", CONFIG_ENUM, offsetof(struct host_config, log_level), 0, 0,
+            &log_level_names[LOG_ERR] },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
 
 /* The group is "VM NAME", so its name stands in no row; the table is looked up by key. */
 static const struct config_option vm_options[] = {
-    { "VM", "Channel", CONFIG_STRING, offsetof(struct vm_config, channel), 0, 0, NULL },
-    { "VM", "QMP", CONFIG_STRING, offsetof(struct vm_config, qmp), 0, 0, NULL },
+    { "VM", "Channel", CONFIG_PATH, offsetof(struct vm_config, channel), 0, 0, NULL },
+    { "VM", "QMP", CONFIG_PATH, offsetof(struct vm_config, qmp), 0, 0, NULL },
     { "VM", "Device", CONFIG_STRING, offsetof(struct vm_config, devices), 0, 0, NULL },
     { "VM", "MinSize", CONFIG_BYTES, offsetof(struct vm_config, min_size), 0, INT64_MAX, NULL },
     { "VM", "MaxSize", CONFIG_BYTES, offsetof(struct vm_config, max_size), 0, INT64_MAX, NULL },
@@ -134,33 +133,27 @@ static const struct config_option *find_option(const char *name)
 static int set_adhoc(struct vm_config *vm, const char *part, uint32_t *seen, char **ret_error)
 {
     const char *equals = strchr(part, '=');
-    g_autofree char *key = equals ? g_strndup(part, (gsize)(equals - part)) : NULL, *error = NULL;
+    g_autofree char *key = equals ? g_strndup(part, (gsize)(equals - part)) : NULL;
     const struct config_option *o = key ? find_option(key) : NULL;
-    int r;
 
     if (!o) {
-        *ret_error = g_strdup_printf(
-                "--vm %s: '%s' is none of channel=, qmp=, device=, min=, max=", vm->name, part);
+        *ret_error = g_strdup_printf("'%s' is none of channel=, qmp=, device=, min=, max=", part);
         return -EINVAL;
     }
     if (*seen & (1u << (o - vm_options))) {
-        *ret_error = g_strdup_printf("--vm %s: %s= is there twice", vm->name, key);
+        *ret_error = g_strdup_printf("%s= is there twice", key);
         return -EINVAL;
     }
     *seen |= 1u << (o - vm_options);
-    r = config_set(o, vm, equals + 1, &error);
-    if (r < 0)
-        *ret_error = g_strdup_printf("--vm %s: %s", vm->name, error ?: strerror(-r));
-    return r;
+    return config_set(o, vm, equals + 1, ret_error);
 }
 
 static int add_adhoc(struct host_config *c, const char *text, char **ret_error)
 {
     g_auto(GStrv) parts = g_strsplit(text, ",", 0);
     uint32_t seen = 0;
-    struct vm_config *vm;
+    struct vm_config *vm = add_vm(c, parts[0] ?: "");
 
-    vm = add_vm(c, parts[0] ?: "");
     for (unsigned i = 1; parts[0] && parts[i]; i++) {
         int r = set_adhoc(vm, parts[i], &seen, ret_error);
 
@@ -241,35 +234,73 @@ static int check_pair(const struct vm_config *a, const struct vm_config *b, char
     return -EINVAL;
 }
 
-static int check(const struct host_config *c, char **ret_error)
+/* The last one against itself and those before it. */
+static int check_last(const struct host_config *c, unsigned n, char **ret_error)
 {
-    if (c->vms->len == 0 || c->vms->len > VMS_MAX) {
-        *ret_error = g_strdup_printf(
-                "%u VMs: name 1 to %u of them by a [VM NAME] group or by --vm", c->vms->len, VMS_MAX);
-        return -EINVAL;
-    }
-    for (unsigned i = 0; i < c->vms->len; i++) {
-        int r = check_vm(g_ptr_array_index(c->vms, i), ret_error);
+    struct vm_config *vm = g_ptr_array_index(c->vms, n - 1);
+    int r = check_vm(vm, ret_error);
 
-        for (unsigned k = 0; r >= 0 && k < i; k++)
-            r = check_pair(g_ptr_array_index(c->vms, i), g_ptr_array_index(c->vms, k), ret_error);
-        if (r < 0)
-            return r;
+    if (r >= 0 && n > VMS_MAX) {
+        *ret_error = g_strdup_printf("%u VMs are more than %u", n, VMS_MAX);
+        r = -EINVAL;
     }
-    return 0;
+    for (unsigned k = 0; r >= 0 && k + 1 < n; k++)
+        r = check_pair(vm, g_ptr_array_index(c->vms, k), ret_error);
+    return r;
 }
 
-int host_config_load(const char *path, char *const *adhoc, struct host_config **ret, char **ret_error)
+int host_config_load(const char *path, struct host_config **ret, char **ret_error)
 {
     _cleanup_(host_config_freep) struct host_config *c = config_defaults();
     int r = path ? config_load(path, host_options, c, on_group, c, ret_error) : 0;
 
-    for (unsigned i = 0; r >= 0 && adhoc && adhoc[i]; i++)
-        r = add_adhoc(c, adhoc[i], ret_error);
-    if (r >= 0)
-        r = check(c, ret_error);
     if (r < 0)
         return r;
+    for (unsigned n = 1; n <= c->vms->len; n++) {
+        g_autofree char *error = NULL;
+
+        r = check_last(c, n, &error);
+        if (r < 0) {
+            *ret_error = g_strdup_printf("%s: %s", path, error);
+            return r;
+        }
+    }
     *ret = TAKE_PTR(c);
     return 0;
+}
+
+int host_config_add_vms(struct host_config *c, char *const *adhoc, char **ret_error)
+{
+    for (unsigned i = 0; adhoc && adhoc[i]; i++) {
+        g_autofree char *error = NULL;
+        int r = add_adhoc(c, adhoc[i], &error);
+
+        if (r >= 0)
+            r = check_last(c, c->vms->len, &error);
+        if (r < 0) {
+            *ret_error = g_strdup_printf(
+                    "--vm=%s: %s; expected is NAME,channel=PATH,qmp=PATH,device=ID[+ID...]"
+                    "[,min=SIZE][,max=SIZE], for instance guest1,channel=/run/vms/guest1.sock,"
+                    "qmp=/run/vms/guest1-qmp.sock,device=vm0,max=8G",
+                    adhoc[i], error);
+            return r;
+        }
+    }
+    if (c->vms->len > 0)
+        return 0;
+    *ret_error = g_strdup_printf("0 VMs: name 1 to %u of them by a [VM NAME] group or by --vm", VMS_MAX);
+    return -ENOENT;
+}
+
+int host_config_check_reserve(uint64_t reserve, const char *meminfo, char **ret_error)
+{
+    struct meminfo m;
+
+    if (meminfo_read(meminfo, &m) < 0 || reserve <= m.total)
+        return 0;
+    *ret_error =
+            g_strdup_printf("a host reserve of %s is more than this host's memory, %s: nothing could ever be "
+                            "granted",
+                    FORMAT_BYTES(reserve), FORMAT_BYTES(m.total));
+    return -ERANGE;
 }

@@ -34,6 +34,12 @@ static inline void host_config_freep(struct host_config **c)
     host_config_free(*c);
 }
 
-/* Reads path (NULL: the defaults alone) and adds the VMs of --vm, NULL-terminated or NULL. Refuses a
- * configuration without a VM, and two with one name or one socket. *ret_error as config_load(). */
-int host_config_load(const char *path, char *const *adhoc, struct host_config **ret, char **ret_error);
+/* Reads path (NULL: the defaults alone). Refuses two VMs with one name or one socket. *ret_error as
+ * config_load(). */
+int host_config_load(const char *path, struct host_config **ret, char **ret_error);
+/* Adds the VMs of --vm, NULL-terminated or NULL; after a failure c is to be freed. -ENOENT: there is no VM at
+ * all. */
+int host_config_add_vms(struct host_config *c, char *const *adhoc, char **ret_error);
+/* -ERANGE: more than the host's memory (MemTotal of this file) is reserved. Unknown memory refuses nothing
+ * here. */
+int host_config_check_reserve(uint64_t reserve, const char *meminfo, char **ret_error);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "monitor-config.h"
 
-#include <syslog.h>
+#include <glib.h>
 
 #include "bytes.h"
+#include "log.h"
 
 static const char *const mode_names[] = { "auto", "paused", "dry-run", NULL };
 static const char *const profile_names[] = { "conservative", "balanced", "eager", NULL };
-static const char *const level_names[] = { "err", "warning", "notice", "info", "debug", NULL };
 
 /* Bounds: settle under a second cannot tell a pause from an end; over an hour is the same as never. */
 const struct config_option monitor_options[] = {
@@ -18,7 +18,8 @@ const struct config_option monitor_options[] = {
     { "Monitor", "MaxSize", CONFIG_BYTES, offsetof(struct monitor_config, max_size), 0, INT64_MAX, NULL },
     { "Monitor", "SettleTime", CONFIG_USEC, offsetof(struct monitor_config, settle_usec), 0,
             3600 * USEC_PER_SEC, NULL },
-    { "Monitor", "LogLevel", CONFIG_ENUM, offsetof(struct monitor_config, log_level), 0, 0, level_names },
+    { "Monitor", "LogLevel", CONFIG_ENUM, offsetof(struct monitor_config, log_level), 0, 0,
+            &log_level_names[LOG_ERR] },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
 
@@ -31,7 +32,16 @@ int monitor_config_load(const char *path, bool optional, struct monitor_config *
     };
     int r = config_load(path, monitor_options, &c, NULL, NULL, ret_error);
 
-    if (r < 0 && !(r == -ENOENT && optional))
+    if (r == -ENOENT && optional) {
+        g_clear_pointer(ret_error, g_free);
+        r = 0;
+    }
+    if (r >= 0 && c.max_size > 0 && c.min_size > c.max_size) {
+        *ret_error = g_strdup_printf("%s: [Monitor] MinSize=%s: above MaxSize=%s", path,
+                FORMAT_BYTES(c.min_size), FORMAT_BYTES(c.max_size));
+        r = -ERANGE;
+    }
+    if (r < 0)
         return r;
     *ret = c;
     return 0;

@@ -24,6 +24,7 @@ struct target {
     bool flag;
     int colour;
     char *text;
+    char *path;
 };
 
 #define OPTION(group, key, type, member, ...)                                                                \
@@ -41,6 +42,7 @@ static const struct config_option table[] = {
     OPTION("Other", "Flag", CONFIG_BOOL, flag, 0, 0, NULL),
     OPTION("Other", "Colour", CONFIG_ENUM, colour, 0, 0, colours),
     OPTION("Other", "Text", CONFIG_STRING, text, 0, 0, NULL),
+    OPTION("Other", "Path", CONFIG_PATH, path, 0, 0, NULL),
     OPTION("Other", "Size", CONFIG_BYTES, bounded, 0, 0, NULL),
     { NULL, NULL, 0, 0, 0, 0, NULL },
 };
@@ -119,10 +121,13 @@ static void test_other_kinds(void **state)
     assert_int_equal(t.colour, GREEN);
     /* Everything behind the first sign is the value: no comment, no second sign. */
     assert_string_equal(t.text, "a = b # c");
+    accept_text("[Other]\nPath=/run/a b\n", &t);
+    assert_string_equal(t.path, "/run/a b");
     accept_text("[Other]\nText=\xc3\xa4\n", &t);
     assert_string_equal(t.text, "\xc3\xa4");
     config_clear(table, &t);
     assert_null(t.text);
+    assert_null(t.path);
 }
 
 static void test_layout(void **state)
@@ -192,6 +197,9 @@ static void test_refused(void **state)
         { "[Other]\nFlag=2\n", -EINVAL, "Flag=2" },
         { "[Other]\nColour=blue\n", -EINVAL, "Colour=blue: not one of red, green" },
         { "[Other]\nColour=\n", -EINVAL, "Colour=: not one of" },
+        { "[Other]\nPath=run/a\n", -EINVAL, "Path=run/a: not an absolute path like /run/" },
+        { "[Other]\nPath=./a\n", -EINVAL, "Path=./a" },
+        { "[Other]\nPath=\n", -EINVAL, "Path=: not an absolute path" },
         { "[Other]\nText=\n", -EINVAL, "Text=: not a text that is not empty" },
     };
 
