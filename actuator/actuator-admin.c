@@ -61,51 +61,92 @@ void actuator_manual_granted(struct actuator *a, const struct request *r, uint64
     update_floor(a);
 }
 
+#define LIMIT_TEXT(size) ((size) < UINT64_MAX ? FORMAT_BYTES(size) : "the host's")
+
+static int fail_saved(const char *error, const char **ret_error, char ret_text[static LIMITS_TEXT_MAX])
+{
+    (void)snprintf(ret_text, LIMITS_TEXT_MAX, "the limits cannot be saved: %s", error);
+    *ret_error = "org.freedesktop.DBus.Error.IOError";
+    return -EIO;
+}
+
+static void take_limits(struct actuator *a, uint64_t min, uint64_t max, bool set)
+{
+    a->limits.min_size = min;
+    a->limits.max_size = max;
+    a->limits_set = set;
+    actuator_keep_onlining(a, false);
+    actuator_publish(a);
+}
+
+static int reset_limits(struct actuator *a, bool persist, const char **ret_error, char *ret_text)
+{
+    g_autofree char *error = NULL;
+
+    if (persist && saved_limits_remove(a->limits_saved, &error) < 0)
+        return fail_saved(error, ret_error, ret_text);
+    take_limits(a, a->config.min_size, a->config.max_size, false);
+    log_info("limits: the configuration's again: min size %s, max size %s%s",
+            FORMAT_BYTES(a->config.min_size), LIMIT_TEXT(a->config.max_size),
+            persist ? "; saved ones removed" : "");
+    return 0;
+}
+
 int actuator_set_limits(struct actuator *a, uint64_t min, uint64_t max, bool persist, const char **ret_error,
         char ret_text[static LIMITS_TEXT_MAX])
 {
     g_autofree char *error = NULL;
     struct limits l = a->limits;
-    uint64_t new_max = max > 0 ? max : UINT64_MAX;
-    int r = limits_set(&l, min, new_max, ret_error, ret_text);
+    int r;
 
+    if (min == LIMITS_KEEP && max == LIMITS_KEEP)
+        return reset_limits(a, persist, ret_error, ret_text);
+    r = limits_set(&l, min, max, ret_error, ret_text);
     if (r < 0)
         return r;
-    if (persist && saved_limits_write(a->limits_saved, min, new_max, &error) < 0) {
-        (void)snprintf(ret_text, LIMITS_TEXT_MAX, "the limits cannot be saved: %s", error);
-        *ret_error = "org.freedesktop.DBus.Error.IOError";
-        return -EIO;
-    }
-    a->limits = l;
-    a->limits_set = true;
-    log_info("limits set: min size %s, max size %s%s", FORMAT_BYTES(min),
-            max > 0 ? FORMAT_BYTES(max) : "the host's", persist ? ", saved" : "");
-    actuator_keep_onlining(a, false);
-    actuator_publish(a);
+    if (persist && saved_limits_write(a->limits_saved, l.min_size, l.max_size, &error) < 0)
+        return fail_saved(error, ret_error, ret_text);
+    take_limits(a, l.min_size, l.max_size, true);
+    log_info("limits set: min size %s, max size %s%s", FORMAT_BYTES(l.min_size), LIMIT_TEXT(l.max_size),
+            persist ? ", saved" : "");
     return 0;
+}
+
+void actuator_say_limits(const struct actuator *a, const char *whose)
+{
+    log_notice("limits: %s win: min size %s, max size %s; the configuration's min size %s, max size %s are "
+               "not in "
+               "force (vmtidectl set-limits --reset changes that)",
+            whose, FORMAT_BYTES(a->limits.min_size), LIMIT_TEXT(a->limits.max_size),
+            FORMAT_BYTES(a->config.min_size), LIMIT_TEXT(a->config.max_size));
+}
+
+static void read_saved(struct actuator *a)
+{
+    g_autofree char *whose = g_strdup_printf("those saved in %s", a->limits_saved);
+    uint64_t min, max;
+    int r = saved_limits_read(a->limits_saved, &min, &max);
+
+    if (r >= 0) {
+        a->limits.min_size = min;
+        a->limits.max_size = max;
+        a->limits_set = true;
+        actuator_say_limits(a, whose);
+    } else if (r != -ENOENT)
+        log_warning("%s cannot be read; the configuration's limits are in force", a->limits_saved);
 }
 
 int actuator_admin_start(struct actuator *a, const char *limits_saved)
 {
-    uint64_t min, max;
     int r;
 
     a->limits_saved = g_strdup(limits_saved);
     r = sd_event_add_time(a->event, &a->manual_timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC, on_manual_over, a);
     if (r >= 0)
         r = sd_event_source_set_enabled(a->manual_timer, SD_EVENT_OFF);
-    if (r < 0)
-        return r;
-    r = saved_limits_read(limits_saved, &min, &max);
-    if (r >= 0) {
-        a->limits.min_size = min;
-        a->limits.max_size = max;
-        a->limits_set = true;
-        log_info("saved limits: min size %s, max size %s", FORMAT_BYTES(min),
-                max < UINT64_MAX ? FORMAT_BYTES(max) : "the host's");
-    } else if (r != -ENOENT)
-        log_warning("%s cannot be read; the configuration's limits are in force", limits_saved);
-    return 0;
+    if (r >= 0)
+        read_saved(a);
+    return r;
 }
 
 void actuator_admin_stop(struct actuator *a)

@@ -63,6 +63,8 @@ void actuator_set_timer(sd_event_source *timer, uint64_t at);
 void actuator_look_for_device(struct actuator *a);
 void actuator_keep_onlining(struct actuator *a, bool look_again);
 
+/* Says that these limits are in force and not the configuration's. */
+void actuator_say_limits(const struct actuator *a, const char *whose);
 /* Timers and what was saved; and their end. */
 int actuator_admin_start(struct actuator *a, const char *limits_saved);
 void actuator_admin_stop(struct actuator *a);

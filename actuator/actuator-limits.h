@@ -30,8 +30,11 @@ struct limits {
 uint64_t limits_effective_min(const struct limits *l);
 uint64_t limits_effective_max(const struct limits *l);
 
-/* New limits of the actuator's own. -EINVAL with the D-Bus error's name and a text: min over max, or max over
- * the host's. max UINT64_MAX: the host's alone. */
+/* For limits_set(): the one in force stays. */
+#define LIMITS_KEEP UINT64_MAX
+
+/* New limits of the actuator's own. max 0: the host's alone. -EINVAL with the D-Bus error's name and a text:
+ * min over max, max less than a block, or more than the host allows. */
 int limits_set(struct limits *l, uint64_t min, uint64_t max, const char **ret_error,
         char ret_text[static LIMITS_TEXT_MAX]);
 

@@ -283,6 +283,7 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
 {
     bool rate_changed =
             a->config.request_rate != c->request_rate || a->config.request_burst != c->request_burst;
+    bool limits_changed = a->config.min_size != c->min_size || a->config.max_size != c->max_size;
 
     a->config = *c;
     a->config.port = NULL;
@@ -290,7 +291,8 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
     if (!a->limits_set) {
         a->limits.min_size = c->min_size;
         a->limits.max_size = c->max_size;
-    }
+    } else if (limits_changed)
+        actuator_say_limits(a, "those set by SetLimits");
     a->onlining.wanted = c->onlining;
     if (rate_changed)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());

@@ -64,7 +64,8 @@ void actuator_give_up(struct actuator *a, const char *text);
  * unplugs. */
 void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
         bool manual, actuator_done_t done, void *userdata);
-/* Limits over the configuration's; max 0: the host's alone. persist: they outlive this process and a reboot.
+/* Limits over the configuration's; max 0: the host's alone; UINT64_MAX: the one in force stays; both: the
+ * configuration's again. persist: that outlives this process and a reboot.
  * -EINVAL or -EIO with the D-Bus error's name and a text; nothing has changed then. */
 int actuator_set_limits(struct actuator *a, uint64_t min, uint64_t max, bool persist, const char **ret_error,
         char ret_text[static LIMITS_TEXT_MAX]);

@@ -77,22 +77,39 @@ static int unplug_target(
     return 0;
 }
 
+static int check_new_limit(
+        const struct limits *l, const char *which, uint64_t size, const char **ret_error, char *ret_text)
+{
+    if (l->block_size == 0 || size <= l->host_max_size)
+        return 0;
+    return refuse(ret_error, ret_text, ERROR_LIMIT_EXCEEDED,
+            "%s size %s is more than the host allows: %s at most", which, FORMAT_BYTES(size),
+            FORMAT_BYTES(l->host_max_size));
+}
+
 int limits_set(struct limits *l, uint64_t min, uint64_t max, const char **ret_error,
         char ret_text[static LIMITS_TEXT_MAX])
 {
-    if (min > max)
-        return refuse(ret_error, ret_text, ERROR_INVALID_SIZE, "min size %s is more than max size %s",
-                FORMAT_BYTES(min), FORMAT_BYTES(max));
-    if (max != UINT64_MAX && l->block_size > 0 && max > l->host_max_size)
-        return refuse(ret_error, ret_text, ERROR_LIMIT_EXCEEDED,
-                "max size %s is more than the host allows: %s at most, or 0 for that", FORMAT_BYTES(max),
-                FORMAT_BYTES(l->host_max_size));
-    if (l->block_size > 0 && min > l->host_max_size)
-        return refuse(ret_error, ret_text, ERROR_LIMIT_EXCEEDED,
-                "min size %s is more than the host allows: %s at most", FORMAT_BYTES(min),
-                FORMAT_BYTES(l->host_max_size));
-    l->min_size = min;
-    l->max_size = max;
+    uint64_t new_min = min == LIMITS_KEEP ? l->min_size : min;
+    uint64_t new_max = max == LIMITS_KEEP ? l->max_size : max == 0 ? UINT64_MAX : max;
+    int r = 0;
+
+    if (max > 0 && max < l->block_size)
+        return refuse(ret_error, ret_text, ERROR_INVALID_SIZE,
+                "max size %" PRIu64 " is less than a block of the device (%s); 0 is the host's limit alone",
+                max, FORMAT_BYTES(l->block_size));
+    if (new_min > new_max)
+        return refuse(ret_error, ret_text, ERROR_INVALID_SIZE, "min size %s%s is more than max size %s%s",
+                FORMAT_BYTES(new_min), min == LIMITS_KEEP ? " (in force)" : "", FORMAT_BYTES(new_max),
+                max == LIMITS_KEEP ? " (in force)" : "");
+    if (max != LIMITS_KEEP)
+        r = check_new_limit(l, "max", max, ret_error, ret_text);
+    if (r >= 0 && min != LIMITS_KEEP)
+        r = check_new_limit(l, "min", min, ret_error, ret_text);
+    if (r < 0)
+        return r;
+    l->min_size = new_min;
+    l->max_size = new_max;
     return 0;
 }
 

@@ -40,15 +40,23 @@ int run_resize(struct client *c, const struct ctl_options *o)
     return say("granted: the requested size is %s now\n", FORMAT_BYTES(requested));
 }
 
+/* What is not said goes as 2^64 - 1: the one in force stays; with both, the configuration's are in force
+ * again. */
 int run_set_limits(struct client *c, const struct ctl_options *o)
 {
-    int r = client_act(c, &client_actuator, "SetLimits", NULL, "ttb", o->min, o->max, (int)o->persist);
+    int r = client_act(
+            c, &client_actuator, "SetLimits", NULL, "ttb", o->min, o->max, (int)(o->persist || o->reset));
 
     if (r < 0)
         return r;
+    if (o->reset)
+        return say("the configuration's limits are in force again\n");
     return say("limits set%s: min size %s, max size %s\n",
-            o->persist ? " and saved" : " until the next start", FORMAT_BYTES(o->min),
-            o->max > 0 ? FORMAT_BYTES(o->max) : "the host's");
+            o->persist ? " and saved" : " until the next start",
+            o->min < UINT64_MAX ? FORMAT_BYTES(o->min) : "as it was",
+            o->max == 0           ? "the host's"
+            : o->max < UINT64_MAX ? FORMAT_BYTES(o->max)
+                                  : "as it was");
 }
 
 int run_pause(struct client *c, const struct ctl_options *o)

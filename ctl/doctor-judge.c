@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
+#include "bytes.h"
+
 /* The oldest kernel that the guest part is tested with. */
 #define KERNEL_MAJOR 6u
 #define KERNEL_MINOR 1u
@@ -179,6 +181,21 @@ static void judge_polkit(const struct doctor_facts *f, struct doctor_report *r)
         add(r, "polkit", DOCTOR_OK, NULL, "there, and knows vmtide's actions");
 }
 
+static void judge_limits(const struct doctor_facts *f, struct doctor_report *r)
+{
+    if (f->saved_limits == -ENOENT)
+        add(r, "limits", DOCTOR_OK, NULL, "those of actuator.conf, none were set to stay");
+    else if (f->saved_limits < 0)
+        add(r, "limits", DOCTOR_WARNING, "vmtidectl set-limits --reset",
+                "those that were set to stay cannot be read, actuator.conf's are in force");
+    else
+        add(r, "limits", DOCTOR_OK, NULL,
+                "min size %s, max size %s were set to stay and win over actuator.conf; set-limits --reset "
+                "ends that",
+                FORMAT_BYTES(f->saved_min),
+                f->saved_max < UINT64_MAX ? FORMAT_BYTES(f->saved_max) : "the host's");
+}
+
 static void judge_host(const struct doctor_facts *f, struct doctor_report *r)
 {
     if (f->host_conf)
@@ -202,6 +219,7 @@ void doctor_judge(const struct doctor_facts *f, struct doctor_report *ret)
         judge_onlining(f, &r);
         judge_cgroup(f, &r);
         judge_port(f, &r);
+        judge_limits(f, &r);
         judge_bus(f, &r);
         judge_polkit(f, &r);
         judge_unit(&f->actuator_unit, "vmtide-actuator", "systemctl enable --now vmtide-actuator", &r);

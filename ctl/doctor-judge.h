@@ -24,6 +24,9 @@ struct doctor_facts {
     char online_blocks[24];  /* auto_online_blocks; empty: cannot be read */
     bool port;               /* the channel's */
     bool cgroup2;            /* with the memory controller */
+    int saved_limits;        /* 0: some were set to stay; -ENOENT: none; else they cannot be read */
+    uint64_t saved_min;      /* bytes */
+    uint64_t saved_max;      /* UINT64_MAX: the host's alone */
 
     bool bus;
     bool actuator, monitor; /* they are on the bus */

@@ -8,6 +8,7 @@
 #include "names.h"
 #include "pressure.h"
 #include "procfile.h"
+#include "saved-limits.h"
 
 #define PORT "dev/virtio-ports/org.vmtide.0"
 #define ANSWER_USEC (3 * USEC_PER_SEC)
@@ -121,6 +122,13 @@ static void probe_undriven(const char *root, struct doctor_facts *f)
     }
 }
 
+static void probe_limits(const char *root, struct doctor_facts *f)
+{
+    g_autofree char *full = path_in(root, SAVED_LIMITS_PATH);
+
+    f->saved_limits = saved_limits_read(full, &f->saved_min, &f->saved_max);
+}
+
 static int call(sd_bus *bus, const char *name, const char *path, const char *interface, const char *member,
         sd_bus_message **ret, const char *types, ...)
 {
@@ -216,6 +224,7 @@ void doctor_probe(const char *root, sd_bus *bus, struct doctor_facts *ret)
     probe_trigger(root, &f);
     probe_devices(root, &f);
     probe_undriven(root, &f);
+    probe_limits(root, &f);
     read_word(root, "sys/devices/system/memory/auto_online_blocks", f.online_blocks, sizeof(f.online_blocks));
     f.port = exists(root, PORT);
     f.cgroup2 = has_word(root, "sys/fs/cgroup/cgroup.controllers", "memory");

@@ -9,7 +9,7 @@
 
 /* As GOption fills it. */
 struct raw {
-    gboolean json, no_ask_password, help, version, persist;
+    gboolean json, no_ask_password, help, version, persist, reset;
     char *bus, *min, *max, *why, *time, *root;
     int count;
 };
@@ -50,6 +50,9 @@ static void add_of_verb(GOptionContext *context, struct raw *r, unsigned wanted)
                                    "Never plug above this; 0: the host's limit", "SIZE" } },
         { VERB_OPTION_PERSIST, { "persist", 0, 0, G_OPTION_ARG_NONE, &r->persist,
                                        "Keep it over restarts and reboots", NULL } },
+        { VERB_OPTION_RESET,
+                { "reset", 0, 0, G_OPTION_ARG_NONE, &r->reset,
+                        "Go back to the configuration's limits and forget those that were kept", NULL } },
         { VERB_OPTION_WHY,
                 { "why", 0, 0, G_OPTION_ARG_STRING, &r->why, "For the logs and for other people", "TEXT" } },
         { VERB_OPTION_COUNT, { "count", 'n', 0, G_OPTION_ARG_INT, &r->count, "How many; then end", "N" } },
@@ -107,6 +110,8 @@ static int parse_size(const char *what, const char *text, uint64_t *ret, char **
 {
     int r = bytes_parse(text, ret);
 
+    if (r >= 0 && *ret == UINT64_MAX)
+        r = -ERANGE;
     if (r == -ERANGE)
         *ret_text = g_strdup_printf("%s %s: larger than any memory; write 512M or 1.5G", what, text);
     else if (r < 0)
@@ -161,6 +166,9 @@ static int take_values(
 {
     int k = check_words(s, words, ret_text);
 
+    if (s->options & VERB_OPTION_MIN)
+        o->min = o->max = UINT64_MAX;
+
     if (k >= 0 && s->size)
         k = parse_size(s->name, words[1], &o->size, ret_text);
     if (k >= 0 && r->min)
@@ -175,8 +183,11 @@ static int take_values(
         return k;
     if (r->json && !(s->options & VERB_OPTION_JSON))
         *ret_text = g_strdup_printf("%s prints nothing that could be JSON", s->name);
-    else if ((s->options & VERB_OPTION_MIN) && !r->min && !r->max)
-        *ret_text = g_strdup("set-limits wants --min, --max or both; both 0 take the limits away");
+    else if (r->reset && (r->min || r->max || r->persist))
+        *ret_text = g_strdup("--reset goes with neither --min nor --max nor --persist");
+    else if ((s->options & VERB_OPTION_MIN) && !r->min && !r->max && !r->reset)
+        *ret_text =
+                g_strdup("set-limits wants --min, --max or both, or --reset; both 0 take the limits away");
     else if (r->count < 0)
         *ret_text = g_strdup_printf("-n %d: a number from 1 on", r->count);
     else
@@ -287,6 +298,7 @@ int options_parse(char **argv, struct ctl_options *ret, char **ret_text)
     o.json = raw.json;
     o.ask_password = !raw.no_ask_password;
     o.persist = raw.persist;
+    o.reset = raw.reset;
     o.count = (uint32_t)raw.count;
     o.bus = TAKE_PTR(raw.bus);
     o.why = TAKE_PTR(raw.why);

@@ -15,9 +15,10 @@ struct ctl_options {
     bool ask_password;
     char *bus;     /* NULL: the system bus */
     uint64_t size; /* bytes */
-    uint64_t min;  /* 0: none */
-    uint64_t max;  /* 0: the host's alone */
+    uint64_t min;  /* 0: none; UINT64_MAX: not said */
+    uint64_t max;  /* 0: the host's alone; UINT64_MAX: not said */
     bool persist;
+    bool reset;       /* min and max are not said then */
     char *why;        /* NULL: not said */
     uint32_t count;   /* 0: not said */
     uint32_t seconds; /* 0: until resumed */

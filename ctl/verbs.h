@@ -31,6 +31,7 @@ enum verb_option {
     VERB_OPTION_COUNT = 1 << 5,
     VERB_OPTION_FOR = 1 << 6,
     VERB_OPTION_ROOT = 1 << 7,
+    VERB_OPTION_RESET = 1 << 8,
 };
 
 struct verb_spec {

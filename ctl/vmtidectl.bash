@@ -6,7 +6,7 @@ _vmtidectl() {
     local common='--json --no-ask-password --bus --version --help'
     local verbs='status watch plug unplug set-limits reserve reservations pause resume explain monitor doctor'
     local -A options=(
-        [watch]='--count' [plug]='--why' [unplug]='--why' [set-limits]='--min --max --persist' [reserve]='--why'
+        [watch]='--count' [plug]='--why' [unplug]='--why' [set-limits]='--min --max --persist --reset' [reserve]='--why'
         [pause]='--why --for' [explain]='--count' [monitor]='--count' [doctor]='--root'
     )
     local verb='' word i

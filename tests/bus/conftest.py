@@ -4,6 +4,7 @@
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -64,7 +65,11 @@ class Machine:
         self.address = f'unix:path={self.folder}/bus'
         self.start('bus', '/usr/bin/dbus-daemon', f'--config-file={self.folder}/bus.conf', '--nofork', '--nopidfile',
                    '--nosyslog')
-        wait_until((self.folder / 'bus').exists, 10, 'the bus is there')
+        wait_until(self._bus_listens, 10, 'the bus is there')
+
+    def _bus_listens(self):
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(f'{self.folder}/bus') == 0
 
     def _make_trees(self):
         for path, text in (

@@ -59,7 +59,7 @@ def test_limits_hold_at_once(stage):
 
 @pytest.mark.parametrize('minimum, maximum, name', (
     (2 * GIB, GIB, 'InvalidSize'), (0, 4 * GIB + 2 * MIB, 'LimitExceeded'), (5 * GIB, 0, 'LimitExceeded'),
-    (MAX, MAX, 'LimitExceeded'), (MAX, 0, 'LimitExceeded')))
+    (MAX - 1, MAX, 'LimitExceeded'), (0, 1000, 'InvalidSize'), (0, 2 * MIB - 1, 'InvalidSize')))
 def test_limits_that_cannot_be(stage, minimum, maximum, name):
     client = stage.up()
     error = refused(client, 'SetLimits', 'ttb', minimum, maximum, True)
@@ -77,6 +77,29 @@ def test_persisted_limits_outlive_a_restart_and_a_reload(stage):
     os.kill(stage.processes['actuator'].pid, 1)
     wait_until(lambda: stage.says('configuration loaded again'), 5, 'the reload')
     assert (get(client, 'MinSize'), get(client, 'MaxSize')) == (512 * MIB, 2 * GIB)
+
+
+def test_saved_limits_are_said_and_taken_back(bare_stage):
+    (bare_stage.folder / 'state').mkdir()
+    (bare_stage.folder / 'state/limits').write_text(f'[Limits]\nMinSize={512 * MIB}\nMaxSize={2 * GIB}\n', encoding='ascii')
+    bare_stage.run(config='[Actuator]\nMaxSize=3G\n')
+    client = bare_stage.up()
+    assert bare_stage.says(f'limits: those saved in {bare_stage.folder}/state/limits win: min size 512M, max size 2G; '
+                           "the configuration's min size 0, max size 3G are not in force") == 1
+    # One of the two stays when only the other is given.
+    set_limits(client, MAX, GIB)
+    assert (get(client, 'MinSize'), get(client, 'MaxSize')) == (512 * MIB, GIB)
+    error = refused(client, 'SetLimits', 'ttb', 2 * GIB, MAX, False)
+    assert error.name == 'InvalidSize' and error.text == 'min size 2G is more than max size 1G (in force)'
+    set_limits(client, MAX, MAX)
+    assert (get(client, 'MinSize'), get(client, 'MaxSize')) == (256 * MIB, 3 * GIB)
+    assert (bare_stage.folder / 'state/limits').exists()
+    set_limits(client, MAX, MAX, True)
+    assert not (bare_stage.folder / 'state/limits').exists()
+    # The configuration decides again, over a reload too.
+    (bare_stage.folder / 'actuator.conf').write_text('[Actuator]\nMaxSize=1G\n', encoding='ascii')
+    os.kill(bare_stage.processes['actuator'].pid, 1)
+    wait_until(lambda: get(client, 'MaxSize') == GIB, 5, 'the reload')
 
 
 def test_limits_that_cannot_be_saved_change_nothing(stage):

@@ -201,11 +201,18 @@ def test_set_limits(whole):
     assert result.stdout == 'limits set and saved: min size 256M, max size 2G\n', result.stderr
     assert whole.get('MinSize', 'MaxSize') == [str(256 * MIB), str(2 * GIB)]
     assert (whole.folder / 'state/limits').exists()
-    # What is not named is free.
-    assert 'max size the host' in ctl(whole, 'set-limits', '--min', '128M').stdout
+    # What is not named stays.
+    assert 'max size as it was' in ctl(whole, 'set-limits', '--min', '128M').stdout
+    assert whole.get('MinSize', 'MaxSize') == [str(128 * MIB), str(2 * GIB)]
+    assert "min size as it was, max size the host's" in ctl(whole, 'set-limits', '--max', '0').stdout
     assert whole.get('MinSize', 'MaxSize') == [str(128 * MIB), str(4 * GIB)]
     result = ctl(whole, 'set-limits', '--max', '5G')
     assert result.returncode == 1 and '4G' in result.stderr and 'host.conf' in result.stderr
+    result = ctl(whole, 'set-limits', '--max', '1000')
+    assert result.returncode == 1 and '1000 is less than a block of the device (2M)' in result.stderr
+    assert "configuration's limits" in ctl(whole, 'set-limits', '--reset').stdout
+    assert whole.get('MinSize', 'MaxSize') == ['0', str(4 * GIB)]
+    assert not (whole.folder / 'state/limits').exists()
 
 
 def test_pause_and_resume(whole):

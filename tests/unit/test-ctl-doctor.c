@@ -2,6 +2,7 @@
 /* doctor's judgement: each fact that is wrong makes its own check say so, and no other. */
 #include "unit.h"
 
+#include "bytes.h"
 #include "doctor-judge.h"
 
 #define UNIT                                                                                                 \
@@ -19,6 +20,7 @@ static struct doctor_facts good(void)
         .online_blocks = "online_movable",
         .port = true,
         .cgroup2 = true,
+        .saved_limits = -ENOENT,
         .bus = true,
         .actuator = true,
         .monitor = true,
@@ -53,6 +55,20 @@ static void test_all_is_well(void **state)
     }
 }
 
+static void test_saved_limits_are_shown(void **state)
+{
+    struct doctor_facts f = good();
+    struct doctor_report r;
+
+    f.saved_limits = 0;
+    f.saved_min = MIB(512);
+    f.saved_max = UINT64_MAX;
+    doctor_judge(&f, &r);
+    assert_int_equal(find(&r, "limits")->verdict, DOCTOR_OK);
+    assert_non_null(strstr(find(&r, "limits")->text, "min size 512M, max size the host's"));
+    assert_non_null(strstr(find(&r, "limits")->text, "win over actuator.conf; set-limits --reset"));
+}
+
 typedef void (*spoil_t)(struct doctor_facts *f);
 #define SPOIL(name, statement)                                                                               \
     static void name(struct doctor_facts *f)                                                                 \
@@ -73,6 +89,7 @@ SPOIL(offline, strcpy(f->online_blocks, "offline"))
 SPOIL(no_hotplug, f->online_blocks[0] = '\0')
 SPOIL(no_port, f->port = false)
 SPOIL(no_cgroup, f->cgroup2 = false)
+SPOIL(bad_limits, f->saved_limits = -EBADMSG)
 SPOIL(no_host, f->host_connected = false)
 SPOIL(no_monitor, f->monitor = false)
 SPOIL(no_polkit, f->polkit = false)
@@ -105,6 +122,7 @@ static void test_each_thing_wrong(void **state)
         { no_hotplug, "onlining", DOCTOR_FAULT, "cannot be read", "CONFIG_MEMORY_HOTPLUG" },
         { no_port, "port", DOCTOR_FAULT, "org.vmtide.0", "virtserialport" },
         { no_cgroup, "cgroup", DOCTOR_WARNING, "no guard", "unified" },
+        { bad_limits, "limits", DOCTOR_WARNING, "cannot be read", "set-limits --reset" },
         { no_host, "host", DOCTOR_FAULT, "no host answers", "vmtide-host" },
         { no_monitor, "bus", DOCTOR_FAULT, "monitor is not on it", "systemctl start" },
         { no_polkit, "polkit", DOCTOR_WARNING, "root", "polkitd" },
@@ -163,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_is_well),
+        cmocka_unit_test(test_saved_limits_are_shown),
         cmocka_unit_test(test_each_thing_wrong),
         cmocka_unit_test(test_what_follows_is_unknown),
         cmocka_unit_test(test_a_host),

@@ -53,6 +53,48 @@ static void test_table(void **state)
     }
 }
 
+static void test_set(void **state)
+{
+    static const struct {
+        uint64_t min;
+        uint64_t max;
+        const char *error;
+        const char *says;
+        uint64_t new_min;
+        uint64_t new_max;
+    } rows[] = {
+        { 0, 0, NULL, NULL, 0, UINT64_MAX },
+        { MIB(3), GIB(3), NULL, NULL, MIB(3), GIB(3) },
+        { LIMITS_KEEP, GIB(3), NULL, NULL, MIB(512), GIB(3) },
+        { MIB(3), LIMITS_KEEP, NULL, NULL, MIB(3), GIB(2) },
+        { LIMITS_KEEP, MIB(256), ERROR_INVALID_SIZE, "min size 512M (in force) is more than max size 256M", 0,
+                0 },
+        { GIB(3), LIMITS_KEEP, ERROR_INVALID_SIZE, "max size 2G (in force)", 0, 0 },
+        { GIB(2), GIB(1), ERROR_INVALID_SIZE, "min size 2G is more than max size 1G", 0, 0 },
+        { 0, 1000, ERROR_INVALID_SIZE, "max size 1000 is less than a block of the device (2M); 0 is", 0, 0 },
+        { 0, MIB(2) - 1, ERROR_INVALID_SIZE, "2097151", 0, 0 },
+        { 0, MIB(2), NULL, NULL, 0, MIB(2) },
+        { 0, GIB(8) + 1, ERROR_LIMIT_EXCEEDED, "max size", 0, 0 },
+        { GIB(9), 0, ERROR_LIMIT_EXCEEDED, "min size 9G is more than the host allows: 8G", 0, 0 },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct limits l = usual;
+        char text[LIMITS_TEXT_MAX] = "";
+        const char *error = NULL;
+
+        l.min_size = MIB(512);
+        l.max_size = GIB(2);
+        assert_int_equal(limits_set(&l, rows[i].min, rows[i].max, &error, text), rows[i].error ? -EINVAL : 0);
+        if (rows[i].error) {
+            assert_string_equal(error, rows[i].error);
+            assert_non_null(strstr(text, rows[i].says));
+        }
+        assert_int_equal(l.min_size, rows[i].error ? MIB(512) : rows[i].new_min);
+        assert_int_equal(l.max_size, rows[i].error ? GIB(2) : rows[i].new_max);
+    }
+}
+
 static void test_what_is_missing(void **state)
 {
     struct limits l = usual;
@@ -195,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_set),
         cmocka_unit_test(test_what_is_missing),
         cmocka_unit_test(test_growth_during_a_shrink),
         cmocka_unit_test(test_shrink_during_a_grow),

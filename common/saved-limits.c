@@ -24,6 +24,14 @@ int saved_limits_write(const char *path, uint64_t min, uint64_t max, char **ret_
     return -EIO;
 }
 
+int saved_limits_remove(const char *path, char **ret_error)
+{
+    if (unlink(path) == 0 || errno == ENOENT)
+        return 0;
+    *ret_error = g_strdup_printf("%s: %s", path, strerror(errno));
+    return -EIO;
+}
+
 static bool get(GKeyFile *file, const char *key, uint64_t *ret)
 {
     g_autoptr(GError) error = NULL;
