@@ -16,6 +16,14 @@ uint64_t now_usec(void)
     return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
 }
 
+uint64_t realtime_usec(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
+}
+
 static service_reload_t on_reload;
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)

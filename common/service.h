@@ -20,3 +20,5 @@ int service_run(sd_event *event);
 
 /* CLOCK_BOOTTIME would jump over a suspend, which is no lack of progress: CLOCK_MONOTONIC in µs. */
 uint64_t now_usec(void);
+/* For people: CLOCK_REALTIME in µs. */
+uint64_t realtime_usec(void);

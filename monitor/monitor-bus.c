@@ -26,24 +26,24 @@ static const struct authorize_rule rules[] = {
 static int get_string(sd_bus *bus, const char *path, const char *interface, const char *property,
         sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
-    const struct monitor *m = ((struct monitor_bus *)userdata)->monitor;
+    struct monitor *m = ((struct monitor_bus *)userdata)->monitor;
 
     if (streq(property, "Mode"))
         return sd_bus_message_append(reply, "s", monitor_mode_to_string(monitor_mode(m)));
     if (streq(property, "PauseReason"))
-        return sd_bus_message_append(reply, "s", monitor_pause_reason(m));
+        return sd_bus_message_append(reply, "s", monitor_pause(m)->reason);
     return sd_bus_message_append(reply, "s", channel_level_to_string(monitor_level(m)));
 }
 
 static int get_bytes(sd_bus *bus, const char *path, const char *interface, const char *property,
         sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
-    const struct monitor *m = ((struct monitor_bus *)userdata)->monitor;
+    struct monitor *m = ((struct monitor_bus *)userdata)->monitor;
 
     if (streq(property, "Headroom"))
         return sd_bus_message_append(reply, "t", monitor_headroom(m));
     if (streq(property, "PausedUntil"))
-        return sd_bus_message_append(reply, "t", monitor_paused_until(m));
+        return sd_bus_message_append(reply, "t", monitor_pause(m)->until);
     return sd_bus_message_append(reply, "t", monitor_available(m));
 }
 
@@ -117,7 +117,7 @@ static int apply_pause(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
     if (r < 0)
         return r;
-    monitor_pause(b->monitor, why, seconds);
+    pause_begin(monitor_pause(b->monitor), why, seconds);
     return sd_bus_reply_method_return(m, NULL);
 }
 
@@ -130,7 +130,7 @@ static int apply_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     struct monitor_bus *b = userdata;
 
-    monitor_resume(b->monitor);
+    pause_end(monitor_pause(b->monitor));
     return sd_bus_reply_method_return(m, NULL);
 }
 
@@ -194,13 +194,22 @@ static void on_mode_changed(void *userdata)
 
     if (bus)
         (void)sd_bus_emit_properties_changed(
-                bus, MONITOR_PATH, MONITOR_INTERFACE, "Mode", "Headroom", "PausedUntil", "PauseReason", NULL);
+                bus, MONITOR_PATH, MONITOR_INTERFACE, "Mode", "PausedUntil", "PauseReason", NULL);
+}
+
+static void on_headroom_changed(void *userdata)
+{
+    sd_bus *bus = system_bus_ready(((struct monitor_bus *)userdata)->system);
+
+    if (bus)
+        (void)sd_bus_emit_properties_changed(bus, MONITOR_PATH, MONITOR_INTERFACE, "Headroom", NULL);
 }
 
 static const struct monitor_ops ops = {
     .level_changed = on_level_changed,
     .decided = on_decided,
     .mode_changed = on_mode_changed,
+    .headroom_changed = on_headroom_changed,
 };
 
 static int on_bus_opened(sd_bus *bus, void *userdata)

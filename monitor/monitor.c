@@ -2,11 +2,11 @@
 #include "monitor.h"
 
 #include <inttypes.h>
-#include <time.h>
 
 #include "actuator-link.h"
 #include "log.h"
 #include "names.h"
+#include "pause.h"
 #include "record.h"
 #include "rearm.h"
 #include "sample.h"
@@ -14,6 +14,7 @@
 #include "triggers.h"
 
 #define REPORT_USEC (10 * USEC_PER_SEC)
+#define HEADROOM_TOLD_USEC USEC_PER_SEC
 
 /* How late the sampling timer may be, as a part of the wait: lets the kernel put wake-ups together. */
 #define ACCURACY_PART 20u
@@ -42,23 +43,15 @@ struct monitor {
     struct log_repeat unknown_fault;
     struct log_repeat refused_fault;
 
-    sd_event_source *pause_timer;
-    uint64_t paused_until;
-    char pause_reason[128];
+    struct pause pause;
+    uint64_t headroom_told; /* to whoever listens */
+    uint64_t headroom_told_at;
 
     const struct monitor_ops *ops;
     void *ops_userdata;
 };
 
 static void monitor_step(struct monitor *m);
-
-static uint64_t realtime_usec(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
-}
 
 static void wake_in(struct monitor *m, uint64_t usec)
 {
@@ -189,6 +182,19 @@ static void fill_sample(struct monitor *m, uint64_t now)
         m->triggers.list[TRIGGER_EARLY].fired = m->triggers.list[TRIGGER_HARD].fired = false;
 }
 
+/* It moves with the guest's memory, by many small steps while that is plugged. */
+static void say_headroom(struct monitor *m, uint64_t now)
+{
+    uint64_t headroom = monitor_headroom(m);
+
+    if (headroom == m->headroom_told || now - m->headroom_told_at < HEADROOM_TOLD_USEC)
+        return;
+    m->headroom_told = headroom;
+    m->headroom_told_at = now;
+    if (m->ops)
+        m->ops->headroom_changed(m->ops_userdata);
+}
+
 static void say_level(struct monitor *m, enum channel_level old, const struct decision *d, uint64_t now)
 {
     if (d->level == old)
@@ -223,6 +229,7 @@ static void monitor_step(struct monitor *m)
     squeeze(m, &d);
     keep_guard(m, &d, now);
     say_level(m, old_level, &d, now);
+    say_headroom(m, now);
     if (now - m->reported >= REPORT_USEC)
         report(m, now);
 }
@@ -378,53 +385,18 @@ void monitor_configure(struct monitor *m, const struct monitor_config *c)
         m->ops->mode_changed(m->ops_userdata);
 }
 
-static void say_mode(struct monitor *m)
+static void on_pause_changed(void *userdata)
 {
+    struct monitor *m = userdata;
+
     if (m->ops)
         m->ops->mode_changed(m->ops_userdata);
     wake_in(m, 0);
 }
 
-void monitor_pause(struct monitor *m, const char *why, uint32_t seconds)
+struct pause *monitor_pause(struct monitor *m)
 {
-    uint64_t usec = (uint64_t)seconds * USEC_PER_SEC;
-
-    m->paused_until = seconds > 0 ? realtime_usec() + usec : UINT64_MAX;
-    (void)snprintf(m->pause_reason, sizeof(m->pause_reason), "%s", why);
-    (void)sd_event_source_set_time_relative(m->pause_timer, usec);
-    (void)sd_event_source_set_enabled(m->pause_timer, seconds > 0 ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
-    if (seconds > 0)
-        log_notice("paused for %" PRIu32 " s: %s", seconds, why);
-    else
-        log_notice("paused until Resume: %s", why);
-    say_mode(m);
-}
-
-void monitor_resume(struct monitor *m)
-{
-    if (m->paused_until == 0)
-        return;
-    m->paused_until = 0;
-    m->pause_reason[0] = '\0';
-    (void)sd_event_source_set_enabled(m->pause_timer, SD_EVENT_OFF);
-    log_notice("resumed");
-    say_mode(m);
-}
-
-static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    monitor_resume(userdata);
-    return 0;
-}
-
-uint64_t monitor_paused_until(const struct monitor *m)
-{
-    return m->paused_until;
-}
-
-const char *monitor_pause_reason(const struct monitor *m)
-{
-    return m->pause_reason;
+    return &m->pause;
 }
 
 int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor **ret)
@@ -448,9 +420,7 @@ int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor
     if (r >= 0)
         r = sd_event_add_time_relative(event, &m->timer, CLOCK_MONOTONIC, 0, 1, on_timer, m);
     if (r >= 0)
-        r = sd_event_add_time(event, &m->pause_timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC, on_pause_over, m);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(m->pause_timer, SD_EVENT_OFF);
+        r = pause_init(&m->pause, event, on_pause_changed, m);
     if (r >= 0)
         r = actuator_link_new(event, o->socket, &link_ops, m, &m->link);
     if (r < 0) {
@@ -469,7 +439,7 @@ struct monitor *monitor_free(struct monitor *m)
     triggers_done(&m->triggers);
     sampler_close(&m->sampler);
     sd_event_source_disable_unref(m->timer);
-    sd_event_source_disable_unref(m->pause_timer);
+    pause_done(&m->pause);
     sd_event_unref(m->event);
     free(m);
     return NULL;
@@ -483,7 +453,7 @@ void monitor_set_ops(struct monitor *m, const struct monitor_ops *ops, void *use
 
 enum monitor_mode monitor_mode(const struct monitor *m)
 {
-    return m->paused_until > 0 ? MONITOR_PAUSED : m->config.mode;
+    return m->pause.until > 0 ? MONITOR_PAUSED : m->config.mode;
 }
 
 enum channel_level monitor_level(const struct monitor *m)

@@ -5,6 +5,7 @@
 
 #include "monitor-config.h"
 #include "notes.h"
+#include "pause.h"
 
 /* The loop: samples when the decision says so, carries the decision to the actuator and its answer back. It
  * moves data and decides nothing. */
@@ -13,7 +14,8 @@ struct monitor;
 struct monitor_ops {
     void (*level_changed)(enum channel_level old, enum channel_level new, void *userdata);
     void (*decided)(const struct monitor_note *note, void *userdata);
-    void (*mode_changed)(void *userdata); /* or the configuration's headroom */
+    void (*mode_changed)(void *userdata); /* or a pause's end or reason */
+    void (*headroom_changed)(void *userdata);
 };
 
 struct monitor_options {
@@ -30,12 +32,8 @@ void monitor_set_ops(struct monitor *m, const struct monitor_ops *ops, void *use
 /* Puts a new configuration into force; the state of the decision stays. */
 void monitor_configure(struct monitor *m, const struct monitor_config *c);
 
-/* Decides and does nothing for so long; 0 seconds: until monitor_resume(). A pause ends with the monitor. */
-void monitor_pause(struct monitor *m, const char *why, uint32_t seconds);
-void monitor_resume(struct monitor *m);
-/* CLOCK_REALTIME µs; 0: not paused by anybody; UINT64_MAX: until it is resumed. */
-uint64_t monitor_paused_until(const struct monitor *m);
-const char *monitor_pause_reason(const struct monitor *m);
+/* To pause and to resume: it decides then and does nothing. */
+struct pause *monitor_pause(struct monitor *m);
 
 enum monitor_mode monitor_mode(const struct monitor *m);
 enum channel_level monitor_level(const struct monitor *m);

@@ -186,7 +186,7 @@ def test_flapping_is_said_a_few_times(stage):
 def test_no_host_is_said_once(stage):
     stage.host.close()
     os.unlink(stage.folder / 'line')
-    wait_until(lambda: stage.says('No such file') > 0, 5, 'it says so')
+    wait_until(lambda: stage.says('No such file') > 0 and stage.says('has name') > 0, 10, 'it says so')
     # Three more looks.
     before = len(stage.log('actuator').splitlines())
     time.sleep(3)

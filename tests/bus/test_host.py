@@ -350,7 +350,7 @@ def test_reload(rig):
     count = len(qemu.sets())
     rig.write_config(vms=vm_group(rig, 'two'))
     rig.reload()
-    wait_until(lambda: rig.said('loaded again') == 1, 5, 'it is loaded')
+    wait_until(lambda: rig.said('serving 1 VMs') == 2, 5, 'it is loaded')
     other.say('ping', id=6)
     other.wait('pong', id=6)
     assert len(qemu.sets()) == count and guest.connections == 1

@@ -5,8 +5,8 @@ import re
 from xml.etree import ElementTree
 
 from .conftest import MONITOR, REPO
-from .dbus_client import Client
-from .peers import wait_until
+from .dbus_client import Client, NAME_OWNER
+from .peers import GIB, MIB, wait_until
 from .test_actuator_access import members
 
 XML = REPO / 'dbus/org.vmtide.Monitor1.xml'
@@ -35,3 +35,14 @@ def test_a_decision_has_the_keys_that_are_documented(running):
     comment = re.search(r'A decision is a dictionary of:(.*?)\n\n', XML.read_text(encoding='utf-8'), re.S).group(1)
     words = set(re.findall(r'[a-z]+[a-z0-9-]*', re.sub(r'\(.*?\)', '', comment, flags=re.S)))
     assert set(decision) == words - {'and'}
+
+
+def test_headroom_is_told_when_it_moves(machine):
+    start_monitor(machine)
+    client = Client(machine.folder / 'bus')
+    client.call('AddMatch', 's', "type='signal',path='/org/vmtide/Monitor1'", at=NAME_OWNER)
+    assert machine.get('Headroom', at=MONITOR) == [str(256 * MIB)]
+    machine.set_memory(16 * GIB, 15 * GIB)
+    _, changed, invalidated = client.wait_signal('PropertiesChanged', 10, lambda _, c, i: 'Headroom' in (*c, *i))
+    assert changed == {'Headroom': 512 * MIB} and invalidated == []
+    client.close()

@@ -82,3 +82,28 @@ bool run_until(struct world *w, enum decide_action action, uint64_t usec)
     }
     return false;
 }
+
+void check_situations(const struct situation *situations, size_t n)
+{
+    unsigned bad = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct situation *s = &situations[i];
+        struct world w;
+        bool bounds;
+
+        world_init(&w);
+        step(&w, 0);
+        s->set(&w);
+        step(&w, USEC_PER_SEC);
+        if (w.decision.action != s->action || w.decision.why != s->why || w.decision.level != s->level)
+            bad++, print_error("%s: got %s %s %s, wanted %s %s %s\n", s->name,
+                           decide_action_to_string(w.decision.action), decide_why_to_string(w.decision.why),
+                           channel_level_to_string(w.decision.level), decide_action_to_string(s->action),
+                           decide_why_to_string(s->why), channel_level_to_string(s->level));
+        bounds = w.decision.wait_usec >= DECIDE_INTERVAL_MIN_USEC &&
+                 w.decision.wait_usec <= DECIDE_INTERVAL_MAX_USEC;
+        assert_true(bounds);
+    }
+    assert_int_equal(bad, 0);
+}

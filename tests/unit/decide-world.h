@@ -23,3 +23,15 @@ void set_size(struct world *w, uint64_t size);
 void apply(struct world *w);
 /* Steps as long as the decision itself asks for, until the action comes or the time is over. */
 bool run_until(struct world *w, enum decide_action action, uint64_t usec);
+
+/* One situation after a first, quiet sample: what is set, what must come of it. */
+struct situation {
+    const char *name;
+    void (*set)(struct world *w);
+    enum decide_action action;
+    enum decide_why why;
+    enum channel_level level;
+};
+
+/* Fails with the names of those from which something else comes. */
+void check_situations(const struct situation *situations, size_t n);

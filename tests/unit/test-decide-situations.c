@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* Memory that is short, or about to be, or only seems so: what must come of it. */
 #include "decide-world.h"
-
-/* One situation after a first, quiet sample: what is set, what must come of it. */
-struct situation {
-    const char *name;
-    void (*set)(struct world *w);
-    enum decide_action action;
-    enum decide_why why;
-    enum channel_level level;
-};
 
 static void set_nothing(struct world *w)
 {
@@ -112,66 +104,6 @@ static void set_event_refaults(struct world *w)
     w->sample.vmstat.workingset_refault_file += 100000;
 }
 
-static void set_spare(struct world *w)
-{
-    set_size(w, GIB(2));
-    set_available(w, GIB(2));
-    w->state.trend.last_total = w->sample.meminfo.total;
-}
-
-static void set_spare_under_pressure(struct world *w)
-{
-    set_spare(w);
-    w->sample.pressure.some.total += 1500000;
-}
-
-static void set_spare_refaults(struct world *w)
-{
-    set_spare(w);
-    w->sample.vmstat.workingset_refault_file += 100000;
-}
-
-static void set_spare_unplugging(struct world *w)
-{
-    set_spare(w);
-    w->sample.requested_size = GIB(1);
-}
-
-static void set_host_asks(struct world *w)
-{
-    set_spare(w);
-    w->sample.shrink_to = GIB(1);
-}
-
-static void set_host_asks_in_use(struct world *w)
-{
-    set_spare(w);
-    set_available(w, MIB(300));
-    w->state.trend.last_available = MIB(300);
-    w->state.trend.last_total = w->sample.meminfo.total;
-    w->sample.shrink_to = GIB(1);
-}
-
-static void set_at_min(struct world *w)
-{
-    set_spare(w);
-    w->sample.min_size = GIB(2);
-}
-
-/* A reservation is a min size of the actuator's. */
-static void set_reserved(struct world *w)
-{
-    set_spare(w);
-    w->sample.min_size = w->sample.size;
-    w->now += 60 * USEC_PER_SEC;
-}
-
-static void set_max_lowered(struct world *w)
-{
-    set_spare(w);
-    w->sample.max_size = GIB(1);
-}
-
 static void set_headroom_big(struct world *w)
 {
     w->config.headroom = GIB(1);
@@ -186,46 +118,6 @@ static void set_refused(struct world *w)
 {
     set_short(w);
     w->state.refused_until = w->now + 5 * USEC_PER_SEC;
-}
-
-static void back_off(struct world *w)
-{
-    w->state.back_off_until = w->now + 60 * USEC_PER_SEC;
-    w->state.back_off_size = w->sample.size;
-}
-
-/* What stayed of a shrink is the reason to wait, what was plugged after it is none. */
-static void set_back_off_grown(struct world *w)
-{
-    set_spare(w);
-    back_off(w);
-    w->state.back_off_size = MIB(8);
-}
-
-static void set_back_off(struct world *w)
-{
-    set_spare(w);
-    back_off(w);
-}
-
-static void set_back_off_short(struct world *w)
-{
-    set_size(w, GIB(2));
-    set_short(w);
-    back_off(w);
-}
-
-static void set_host_asks_back_off(struct world *w)
-{
-    set_host_asks(w);
-    back_off(w);
-}
-
-static void set_unplugging_short(struct world *w)
-{
-    set_size(w, GIB(2));
-    w->sample.requested_size = GIB(1);
-    set_short(w);
 }
 
 static void set_no_pressure_short(struct world *w)
@@ -296,43 +188,6 @@ static void set_room_of_one_block(struct world *w)
     set_short(w);
 }
 
-static void set_unplugging_in_flight(struct world *w)
-{
-    set_spare_unplugging(w);
-    w->sample.in_flight = true;
-}
-
-static void set_spare_no_host(struct world *w)
-{
-    set_spare(w);
-    w->sample.connected = false;
-}
-
-static void set_plugging_spare(struct world *w)
-{
-    set_spare(w);
-    w->sample.requested_size = GIB(3);
-}
-
-static void set_crumbs(struct world *w)
-{
-    set_size(w, MIB(128));
-    set_available(w, MIB(330));
-    w->state.trend.last_available = MIB(330);
-}
-
-static void set_own_min(struct world *w)
-{
-    set_spare(w);
-    w->config.min_size = GIB(2);
-}
-
-static void set_host_asks_own_min(struct world *w)
-{
-    set_host_asks(w);
-    w->config.min_size = GIB(2);
-}
-
 static void set_kernel_floor(struct world *w)
 {
     set_size(w, GIB(2));
@@ -354,14 +209,6 @@ static void set_kernel_floor_movable_free(struct world *w)
     set_available(w, MIB(900));
     w->state.trend.last_available = MIB(900);
     w->sample.zones.kernel_free = MIB(100);
-}
-
-static void set_swap_in_use(struct world *w)
-{
-    set_spare(w);
-    w->sample.meminfo.swap_total = GIB(4);
-    w->sample.meminfo.swap_free = GIB(1);
-    w->state.trend.last_available = 0;
 }
 
 static void set_swap_filling(struct world *w)
@@ -425,26 +272,9 @@ static const struct situation situations[] = {
     { "event with little available", set_event_confirmed, DECIDE_GROW, DECIDE_PRESSURE,
             CHANNEL_LEVEL_RISING },
     { "event with refaults", set_event_refaults, DECIDE_GROW, DECIDE_REFAULTS, CHANNEL_LEVEL_RISING },
-    { "spare, not settled", set_spare, DECIDE_HOLD, DECIDE_SETTLING, CHANNEL_LEVEL_SETTLING },
-    { "spare, pressure", set_spare_under_pressure, DECIDE_HOLD, DECIDE_UNDER_PRESSURE,
-            CHANNEL_LEVEL_SETTLING },
-    { "spare, refaults", set_spare_refaults, DECIDE_HOLD, DECIDE_UNDER_PRESSURE, CHANNEL_LEVEL_SETTLING },
-    { "unplug under way", set_spare_unplugging, DECIDE_HOLD, DECIDE_UNPLUGGING, CHANNEL_LEVEL_SETTLING },
-    { "host asks", set_host_asks, DECIDE_SHRINK, DECIDE_HOST_ASKED, CHANNEL_LEVEL_SETTLING },
-    { "host asks for what is in use", set_host_asks_in_use, DECIDE_HOLD, DECIDE_HOST_ASKED,
-            CHANNEL_LEVEL_NORMAL },
-    { "spare, reserved", set_reserved, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
-    { "max lowered under the size", set_max_lowered, DECIDE_SHRINK, DECIDE_OVER_MAX, CHANNEL_LEVEL_SETTLING },
     { "headroom by configuration", set_headroom_big, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
     { "headroom under the least", set_headroom_small, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "short, refused", set_refused, DECIDE_HOLD, DECIDE_REFUSED, CHANNEL_LEVEL_CRITICAL },
-    { "spare, backing off", set_back_off, DECIDE_HOLD, DECIDE_BACK_OFF, CHANNEL_LEVEL_SETTLING },
-    { "spare that came after the step that got stuck", set_back_off_grown, DECIDE_HOLD, DECIDE_SETTLING,
-            CHANNEL_LEVEL_SETTLING },
-    { "short, backing off", set_back_off_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
-    { "host asks, backing off", set_host_asks_back_off, DECIDE_HOLD, DECIDE_BACK_OFF,
-            CHANNEL_LEVEL_SETTLING },
-    { "short while unplugging", set_unplugging_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
     { "short without pressure", set_no_pressure_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
     { "event without pressure", set_event_without_psi, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "event, old pressure", set_event_stale, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
@@ -457,20 +287,11 @@ static const struct situation situations[] = {
     { "short without device", set_no_device, DECIDE_HOLD, DECIDE_NO_HOST, CHANNEL_LEVEL_RISING },
     { "short, empty device", set_empty_device, DECIDE_HOLD, DECIDE_AT_MAX, CHANNEL_LEVEL_CRITICAL },
     { "short, one block left", set_room_of_one_block, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
-    { "unplugging, in flight", set_unplugging_in_flight, DECIDE_HOLD, DECIDE_IN_FLIGHT,
-            CHANNEL_LEVEL_NORMAL },
-    { "spare, no host", set_spare_no_host, DECIDE_HOLD, DECIDE_NO_HOST, CHANNEL_LEVEL_NORMAL },
-    { "spare, plugging", set_plugging_spare, DECIDE_HOLD, DECIDE_PLUGGING, CHANNEL_LEVEL_RISING },
-    { "crumbs", set_crumbs, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
-    { "at own min size", set_own_min, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
-    { "host asks, own min size", set_host_asks_own_min, DECIDE_HOLD, DECIDE_HOST_ASKED,
-            CHANNEL_LEVEL_NORMAL },
     { "kernel part is near, nothing falls", set_kernel_floor, DECIDE_HOLD, DECIDE_ENOUGH,
             CHANNEL_LEVEL_NORMAL },
     { "kernel part, at max size", set_kernel_floor_at_max, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "kernel part is small, movable free", set_kernel_floor_movable_free, DECIDE_HOLD, DECIDE_SETTLING,
             CHANNEL_LEVEL_SETTLING },
-    { "swap is demand", set_swap_in_use, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "swap is filling, much available", set_swap_filling, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "falling fast into the kernel part", set_falling_fast, DECIDE_GROW, DECIDE_KERNEL_FLOOR,
             CHANNEL_LEVEL_RISING },
@@ -480,32 +301,11 @@ static const struct situation situations[] = {
     { "full of cache, short", set_full_cache_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
     { "nothing left to pay memmap from", set_nothing_left, DECIDE_HOLD, DECIDE_KERNEL_ZONES,
             CHANNEL_LEVEL_CRITICAL },
-    { "at min size", set_at_min, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
 };
 
 static void test_situations(void **state)
 {
-    unsigned bad = 0;
-
-    for (size_t i = 0; i < ELEMENTSOF(situations); i++) {
-        const struct situation *s = &situations[i];
-        struct world w;
-        bool bounds;
-
-        world_init(&w);
-        step(&w, 0);
-        s->set(&w);
-        step(&w, USEC_PER_SEC);
-        if (w.decision.action != s->action || w.decision.why != s->why || w.decision.level != s->level)
-            bad++, print_error("%s: got %s %s %s, wanted %s %s %s\n", s->name,
-                           decide_action_to_string(w.decision.action), decide_why_to_string(w.decision.why),
-                           channel_level_to_string(w.decision.level), decide_action_to_string(s->action),
-                           decide_why_to_string(s->why), channel_level_to_string(s->level));
-        bounds = w.decision.wait_usec >= DECIDE_INTERVAL_MIN_USEC &&
-                 w.decision.wait_usec <= DECIDE_INTERVAL_MAX_USEC;
-        assert_true(bounds);
-    }
-    assert_int_equal(bad, 0);
+    check_situations(situations, ELEMENTSOF(situations));
 }
 
 int main(void)
