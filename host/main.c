@@ -86,11 +86,20 @@ static int load_config(const struct host_program *p, struct host_config **ret, c
     if (host_config_load(choose_config(p), &c, ret_error) < 0)
         return EX_CONFIG;
     if (host_config_add_vms(c, p->vms, ret_error) < 0)
-        return p->vms ? EX_USAGE : EX_CONFIG;
+        return EX_USAGE;
     status = take_reserve(p, c, ret_error);
     if (status == EXIT_SUCCESS)
         *ret = TAKE_PTR(c);
     return status;
+}
+
+/* None is no fault: they come with the configuration's next load. */
+static void say_what_is_served(const struct host_config *c)
+{
+    if (c->vms->len == 0)
+        log_warning("no VM is configured: add a group [VM NAME] to the configuration and reload");
+    else
+        log_info("serving %u VMs, host reserve %s", c->vms->len, FORMAT_BYTES(c->host_reserve));
 }
 
 static int on_reload(void *userdata, char **ret_error)
@@ -103,7 +112,7 @@ static int on_reload(void *userdata, char **ret_error)
         return status;
     program_set_log_level(&p->common, c->log_level);
     host_configure(p->host, c);
-    log_info("serving %u VMs, host reserve %s", c->vms->len, FORMAT_BYTES(c->host_reserve));
+    say_what_is_served(c);
     return EXIT_SUCCESS;
 }
 
@@ -119,7 +128,7 @@ static int run(struct host_program *p, const struct host_config *c)
         log_error("cannot start: %s", strerror(-r));
         return EXIT_FAILURE;
     }
-    log_info("serving %u VMs, host reserve %s", c->vms->len, FORMAT_BYTES(c->host_reserve));
+    say_what_is_served(c);
     service_lock_memory();
     return service_run(event);
 }

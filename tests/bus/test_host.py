@@ -55,7 +55,6 @@ def test_bad_vm_is_refused(tmp_path, vm, says):
 
 
 @pytest.mark.parametrize('text, says', (
-    ('', '0 VMs: name 1 to'),
     ('[Host]\nHostReserve=-1\n', ':2: [Host] HostReserve=-1'),
     ('[Host]\nSpeed=1\n', ':2: [Host] Speed=1: the key is not known'),
     ('[Host]\nHostReserve=100T\n[VM a]\nChannel=/a\nQMP=/b\nDevice=vm0\n', "100T is more than this host's memory"),
@@ -354,6 +353,16 @@ def test_reload(rig):
     other.say('ping', id=6)
     other.wait('pong', id=6)
     assert len(qemu.sets()) == count and guest.connections == 1
+
+
+def test_vms_may_come_later(rig):
+    _, guest = rig.add('one')
+    rig.write_config()
+    rig.start()
+    wait_until(lambda: rig.said('no VM is configured') == 1, 5, 'it waits for a VM')
+    rig.write_config(vms=vm_group(rig, 'one'))
+    rig.reload()
+    guest.meet()
 
 
 def test_an_idle_vm_costs_nothing(rig):
