@@ -9,6 +9,7 @@ import struct
 import time
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
+ALLOW_INTERACTIVE = 4
 NAME_OWNER = ('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus')
 HEADER_KEYS = {1: 'path', 2: 'interface', 3: 'member', 4: 'error', 5: 'reply_serial', 6: 'destination', 7: 'sender',
                8: 'signature', 9: 'fds'}
@@ -148,7 +149,7 @@ class Client:
             raise ConnectionError('hung up')
         self.buffer += data
 
-    def send(self, member, signature='', *arguments, at, sender=None):
+    def send(self, member, signature='', *arguments, at, sender=None, interactive=False):
         """Sends a call and returns its serial."""
         body = Writer()
         for kind, value in zip(signature, arguments):
@@ -169,7 +170,7 @@ class Client:
             header.put('g', kind)
             header.put(kind, value)
         message = Writer()
-        message.data += struct.pack('<cBBBIII', b'l', CALL, 0, 1, len(body.data), self.serial, len(header.data))
+        message.data += struct.pack('<cBBBIII', b'l', CALL, ALLOW_INTERACTIVE if interactive else 0, 1, len(body.data), self.serial, len(header.data))
         message.data += header.data
         message.align(8)
         self.socket.sendall(message.data + body.data)
