@@ -5,6 +5,7 @@
 #include "guard-control.h"
 #include "host-link.h"
 #include "log.h"
+#include "news.h"
 #include "onlining.h"
 #include "progress.h"
 #include "ratelimit.h"
@@ -43,7 +44,12 @@ struct actuator {
     struct bucket report_bucket;
     struct bucket refused_bucket;
 
-    uint64_t shrink_id;                   /* what the host asked for last; 0: nothing */
+    uint64_t shrink_id; /* what the host asked for last; 0: nothing */
+    uint64_t shrink_size;
+    char shrink_reason[ACTUATOR_REASON_MAX + 1];
+    struct news shrink_news;
+    struct news room_news;
+    sd_event_source *news_timer;
     char reason[ACTUATOR_REASON_MAX + 1]; /* of what the size is changing for */
 
     char *limits_saved;

@@ -206,20 +206,61 @@ static void take_limits(struct actuator *a, const struct channel_message *m)
     actuator_publish(a);
 }
 
+static void arm_news(struct actuator *a)
+{
+    actuator_set_timer(a->news_timer, MIN_OF(news_deadline(&a->shrink_news), news_deadline(&a->room_news)));
+}
+
+static void tell_shrink(struct actuator *a, uint32_t more)
+{
+    char count[48] = "";
+
+    if (more > 0)
+        (void)snprintf(count, sizeof(count), "; asked %" PRIu32 " times more since then", more);
+    log_info("host: asks to shrink to %s (%s); size %s, requested size %s%s", FORMAT_BYTES(a->shrink_size),
+            a->shrink_reason, FORMAT_BYTES(a->limits.size), FORMAT_BYTES(a->limits.requested_size), count);
+    if (a->ops)
+        a->ops->shrink_requested(a->shrink_id, a->shrink_size, a->shrink_reason, a->ops_userdata);
+}
+
 static void take_shrink(struct actuator *a, const struct channel_message *m)
 {
     a->shrink_id = m->id;
-    log_info("host: asks to shrink to %s (%s); size %s, requested size %s", FORMAT_BYTES(m->size), m->reason,
-            FORMAT_BYTES(a->limits.size), FORMAT_BYTES(a->limits.requested_size));
+    a->shrink_size = m->size;
+    (void)snprintf(a->shrink_reason, sizeof(a->shrink_reason), "%s", m->reason);
+    if (news_take(&a->shrink_news, now_usec()))
+        tell_shrink(a, 0);
+    arm_news(a);
+}
+
+static void tell_room(struct actuator *a)
+{
     if (a->ops)
-        a->ops->shrink_requested(m->id, m->size, m->reason, a->ops_userdata);
+        a->ops->room(a->ops_userdata);
 }
 
 static void take_room(struct actuator *a)
 {
     guard_control_refused(a->guard, false);
-    if (a->ops)
-        a->ops->room(a->ops_userdata);
+    if (news_take(&a->room_news, now_usec()))
+        tell_room(a);
+    arm_news(a);
+}
+
+static int on_news_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct actuator *a = userdata;
+    uint64_t now = now_usec();
+    uint32_t more;
+
+    if (news_due(&a->shrink_news, now, &more))
+        tell_shrink(a, more);
+    if (news_due(&a->room_news, now, &more)) {
+        log_debug("host: has room; said %" PRIu32 " times more since the last time", more);
+        tell_room(a);
+    }
+    arm_news(a);
+    return 0;
 }
 
 static void on_message(const struct channel_message *m, void *userdata)
@@ -269,6 +310,9 @@ static void on_down(void *userdata)
 
     a->limits.host = false;
     a->shrink_id = 0;
+    news_drop(&a->shrink_news);
+    news_drop(&a->room_news);
+    arm_news(a);
     actuator_give_up(a, "the host has gone; the guest keeps the memory it has");
     follow(a);
 }
@@ -332,6 +376,9 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
         r = sd_event_add_time(
                 a->event, &a->progress_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_progress_timer, a);
     if (r >= 0)
+        r = sd_event_add_time(
+                a->event, &a->news_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_news_timer, a);
+    if (r >= 0)
         r = actuator_admin_start(a, o->limits_saved);
     if (r >= 0)
         r = host_link_new(a->event, o->port ?: o->config->port, &hello, &link_ops, a, &a->link);
@@ -369,6 +416,7 @@ struct actuator *actuator_free(struct actuator *a)
     actuator_admin_stop(a);
     sd_event_source_disable_unref(a->timeout);
     sd_event_source_disable_unref(a->progress_timer);
+    sd_event_source_disable_unref(a->news_timer);
     sd_event_unref(a->event);
     free(a->sysfs);
     free(a);

@@ -5,6 +5,7 @@
 #include "actuator-bus-internal.h"
 #include "names.h"
 #include "reclaim.h"
+#include "service.h"
 #include "text.h"
 #include "trigger.h"
 
@@ -125,6 +126,7 @@ static void caller_name(const struct actuator_bus *b, sd_bus_message *m, char na
 static int apply_trigger(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     struct actuator_bus *b = userdata;
+    uid_t uid = authorize_caller(b->authorize);
     _cleanup_close_ int fd = -EBADF;
     char name[CALLERS_NAME_MAX];
     struct trigger t;
@@ -133,14 +135,19 @@ static int apply_trigger(sd_bus_message *m, void *userdata, sd_bus_error *error)
     if (r < 0)
         return r;
     caller_name(b, m, name);
-    if (callers_take(&b->callers, name) < 0)
+    r = callers_take(&b->callers, name, uid, now_usec());
+    if (r == -EBUSY)
+        return sd_bus_error_setf(error, ERROR_RATE_LIMITED,
+                "a user is given at most %u triggers a minute, also over new connections; try again later",
+                CALLERS_RATE);
+    if (r < 0)
         return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
                 "at most %u triggers for a connection and %u connections with triggers; they count until it "
                 "is closed",
                 CALLERS_TRIGGERS_MAX, CALLERS_MAX);
     r = trigger_open(b->procfs, t.kind, t.stall, t.window, &fd);
     if (r < 0) {
-        callers_give_back(&b->callers, name);
+        callers_give_back(&b->callers, name, uid);
         return trigger_error(r, &t, error);
     }
     return sd_bus_reply_method_return(m, "h", fd);

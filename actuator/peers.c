@@ -106,6 +106,14 @@ static struct peer *free_slot(struct peers *p)
     return NULL;
 }
 
+static bool is_connected(const struct peers *p, uid_t uid)
+{
+    for (size_t i = 0; i < PEERS_MAX; i++)
+        if (p->peers[i].bus && p->peers[i].uid == uid)
+            return true;
+    return false;
+}
+
 static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct peers *p = userdata;
@@ -122,6 +130,14 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
     if (cred.uid != 0 && cred.uid != p->uid) {
         log_repeated(&p->refused_fault, now_usec(), LOG_WARNING,
                 "private socket: uid %u is neither root nor the monitor's user", (unsigned)cred.uid);
+        return 0;
+    }
+    /* A monitor without a connection cannot decide: two would plug and unplug against each other. Tools are
+     * root's. */
+    if (cred.uid != 0 && is_connected(p, cred.uid)) {
+        log_repeated(&p->refused_fault, now_usec(), LOG_WARNING,
+                "private socket: uid %u has a connection already; a second monitor is not served",
+                (unsigned)cred.uid);
         return 0;
     }
     slot = free_slot(p);

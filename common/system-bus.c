@@ -8,6 +8,8 @@
 /* Between two tries: doubled each time, up to the second one. */
 #define RETRY_USEC (500 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (32 * USEC_PER_SEC)
+/* One before us that was just killed may still have the name for a moment. */
+#define TAKEN_TRIES 3u
 /* For what we ask the bus daemon. */
 #define ANSWER_USEC (5 * USEC_PER_SEC)
 
@@ -22,6 +24,7 @@ struct system_bus {
     void *userdata;
     uint64_t retry_usec;
     bool said_lost;
+    unsigned taken; /* times in a row that the name was somebody else's */
 };
 
 static void retry(struct system_bus *s, const char *why)
@@ -77,6 +80,7 @@ static int on_name_acquired(sd_bus_message *m, void *userdata, sd_bus_error *err
         return 0;
     s->retry_usec = RETRY_USEC;
     s->said_lost = false;
+    s->taken = 0;
     log_info("bus: has name %s", s->name);
     return 0;
 }
@@ -89,7 +93,13 @@ static int on_name_answer(sd_bus_message *m, void *userdata, sd_bus_error *error
 
     if (e)
         retry(s, e->message ?: e->name);
-    else if (sd_bus_message_read(m, "u", &answer) >= 0 && answer == 2 /* DBUS_REQUEST_NAME_REPLY_IN_QUEUE */)
+    else if (sd_bus_message_read(m, "u", &answer) < 0)
+        return 0;
+    else if (answer == 3 /* DBUS_REQUEST_NAME_REPLY_EXISTS */ && ++s->taken < TAKEN_TRIES)
+        retry(s, "our name is somebody else's");
+    else if (answer == 3)
+        s->ops->name_taken(s->userdata);
+    else if (answer == 2 /* DBUS_REQUEST_NAME_REPLY_IN_QUEUE */)
         log_warning(
                 "bus: name %s is somebody else's, waiting for it; is another one of us running?", s->name);
     return 0;
@@ -144,7 +154,8 @@ static int open_bus(struct system_bus *s)
     if (r >= 0)
         r = s->ops->opened(s->bus, s->userdata);
     if (r >= 0)
-        r = sd_bus_request_name_async(s->bus, NULL, s->name, SD_BUS_NAME_QUEUE, on_name_answer, s);
+        r = sd_bus_request_name_async(
+                s->bus, NULL, s->name, s->ops->name_taken ? 0 : SD_BUS_NAME_QUEUE, on_name_answer, s);
     return r;
 }
 

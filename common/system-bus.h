@@ -14,6 +14,8 @@ struct system_bus_ops {
     int (*opened)(sd_bus *bus, void *userdata); /* put the object on it, the name comes after */
     void (*lost)(void *userdata);
     void (*name_gone)(const char *name, void *userdata); /* somebody has left the bus */
+    /* The name is somebody else's, and was when asked for again. NULL: wait for it, and work on without. */
+    void (*name_taken)(void *userdata);
 };
 
 /* address NULL: the system bus's. ops and strings must outlive it. A bus that is not there is no failure. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "monitor-bus.h"
 
+#include <sysexits.h>
 #include <systemd/sd-bus.h>
 
 #include "authorize.h"
+#include "log.h"
 #include "names.h"
 #include "system-bus.h"
 #include "text.h"
@@ -12,6 +14,7 @@
 #define WHY_MAX 127u
 
 struct monitor_bus {
+    sd_event *event;
     struct system_bus *system;
     struct authorize *authorize;
     struct monitor *monitor;
@@ -227,10 +230,21 @@ static void on_bus_name_gone(const char *name, void *userdata)
     authorize_caller_gone(((struct monitor_bus *)userdata)->authorize, name);
 }
 
+/* Two would plug and unplug against each other. */
+static void on_name_taken(void *userdata)
+{
+    struct monitor_bus *b = userdata;
+
+    log_error("another vmtide-monitor is running on this machine, it has the name " MONITOR_NAME
+              "; this one ends");
+    (void)sd_event_exit(b->event, EX_TEMPFAIL);
+}
+
 static const struct system_bus_ops system_bus_ops = {
     .opened = on_bus_opened,
     .lost = on_bus_lost,
     .name_gone = on_bus_name_gone,
+    .name_taken = on_name_taken,
 };
 
 int monitor_bus_new(sd_event *event, struct monitor *m, const char *address, struct monitor_bus **ret)
@@ -240,6 +254,7 @@ int monitor_bus_new(sd_event *event, struct monitor *m, const char *address, str
 
     if (!b)
         return -ENOMEM;
+    b->event = sd_event_ref(event);
     b->monitor = m;
     r = authorize_new(rules, getuid(), &b->authorize);
     if (r >= 0)
@@ -260,6 +275,7 @@ struct monitor_bus *monitor_bus_free(struct monitor_bus *b)
     monitor_set_ops(b->monitor, NULL, NULL);
     authorize_free(b->authorize);
     system_bus_free(b->system);
+    sd_event_unref(b->event);
     free(b);
     return NULL;
 }

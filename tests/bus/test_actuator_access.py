@@ -114,8 +114,24 @@ def test_private_socket_is_closed_to_strangers(stage):
     assert stage.says('neither root nor') == 1
 
 
+def test_one_monitor_is_served(stage):
+    monitor = stage.client(private=True, uid=NOBODY)
+    with pytest.raises(OSError):
+        stage.client(private=True, uid=NOBODY)
+    assert stage.says('a second monitor is not served') == 1
+    assert get(monitor, 'State') == 'disconnected'
+    monitor.close()
+
+    def another():
+        try:
+            return get(stage.client(private=True, uid=NOBODY), 'State') == 'disconnected'
+        except OSError:
+            return False
+    wait_until(another, 5, 'the next one is')
+
+
 def test_four_private_connections(stage):
-    peers = [stage.client(private=True, uid=NOBODY) for _ in range(4)]
+    peers = [stage.client(private=True, uid=NOBODY if i == 0 else 0) for i in range(4)]
     with pytest.raises(OSError):
         stage.client(private=True)
     assert all(get(peer, 'State') == 'disconnected' for peer in peers)
@@ -160,6 +176,8 @@ def test_installed_bus_policy(stage):
     assert not own(nobody, 'org.vmtide.Actuator1') and not own(stranger, 'org.vmtide.Actuator1')
     assert not own(stranger, 'org.vmtide.Monitor1')
     assert own(nobody, 'org.vmtide.Monitor1')
+    # Root may own it too, so that a monitor that is started by hand ends when there is one.
+    assert not own(root, 'org.vmtide.Monitor1')
     stage.start('policed-actuator', BUILD / 'actuator/vmtide-actuator', f'--port={stage.folder}/none',
                 f'--sysfs={stage.folder}/sys', f'--procfs={stage.folder}/proc', f'--cgroupfs={stage.folder}/cgroup',
                 f'--bus=unix:path={stage.folder}/policed',

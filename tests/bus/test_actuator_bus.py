@@ -174,14 +174,28 @@ def test_four_triggers_for_a_connection(stage, pressure):
     os.close(trigger(stage.client(private=True)))
 
 
-def test_triggers_of_callers_on_the_bus(stage, pressure):
-    stage.on_bus()
-    for _ in range(20):  # more than there are places for: those who left have given theirs back
-        client = stage.client()
+def test_connecting_again_gives_no_more_triggers(stage, pressure):
+    for _ in range(4):
+        client = stage.client(private=True)
         for _ in range(4):
             os.close(trigger(client))
-        assert refused(client, 'OpenPressureTrigger', 'stt', 'some', 5000, 2000000).name == 'LimitExceeded'
         client.close()
+    error = refused(stage.client(private=True), 'OpenPressureTrigger', 'stt', 'some', 5000, 2000000)
+    assert error.name == 'RateLimited' and 'at most 16 triggers a minute' in error.text
+    # Another user has its own.
+    os.close(trigger(stage.client(private=True, uid=NOBODY)))
+
+
+def test_triggers_of_callers_on_the_bus(stage, pressure):
+    stage.on_bus()
+    for i in range(24):  # more than there are places for: those who left have given theirs back
+        client = stage.client(uid=NOBODY if i % 2 else 0)
+        os.close(trigger(client))
+        client.close()
+    client = stage.client()
+    for _ in range(4):
+        os.close(trigger(client))
+    assert refused(client, 'OpenPressureTrigger', 'stt', 'some', 5000, 2000000).name == 'LimitExceeded'
 
 
 def test_kernel_says_why_not(stage):

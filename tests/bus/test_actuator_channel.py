@@ -237,6 +237,22 @@ def test_shrink_is_asked_and_declined(stage):
     assert refused(client, 'DeclineShrink', 'ts', 8, 'in-use').name == 'InvalidArgs'
 
 
+def test_what_the_host_says_over_and_over_is_told_once_a_second(stage):
+    client = stage.up()
+    for number in range(1, 51):
+        stage.host.say('shrink', id=number, size=512 * MIB + number, reason='again and again')
+        stage.host.say('room')
+    assert client.wait_signal('ShrinkRequested')[0] == 1
+    assert client.wait_signal('ShrinkRequested') == (50, 512 * MIB + 50, 'again and again')
+    client.pump(0.2)
+    told = [name for name, _, _ in client.signals]
+    assert 'ShrinkRequested' not in told and told.count('RoomAvailable') <= 1
+    assert stage.says('asks to shrink') == 2 and stage.says('asked 48 times more since then') == 1
+    # The last one is the one that is answered.
+    client.call('DeclineShrink', 'ts', 50, 'busy', at=ACTUATOR)
+    assert stage.host.expect('declined')['id'] == 50
+
+
 @pytest.mark.parametrize('private', (False, True), ids=('bus', 'private'))
 def test_room(stage, private):
     client = stage.up(private=private)

@@ -185,6 +185,18 @@ def test_monitor_grows_when_memory_runs_short(running):
     assert running.wire.messages('guest', 'stats')[-1]['level'] in ('normal', 'rising', 'settling')
 
 
+def test_a_second_monitor_ends(running):
+    running.start_monitor()
+    wait_until(lambda: running.get('Level', at=MONITOR) == ['"normal"'], 10, 'the monitor is there')
+    first = running.processes.pop('monitor')
+    running.start_monitor()
+    assert running.processes['monitor'].wait(15) == 75
+    running.processes['monitor'] = first
+    assert running.log('monitor').count('another vmtide-monitor is running on this machine') == 1
+    assert 'a second monitor is not served' in running.log('actuator')
+    assert first.poll() is None and running.get('Level', at=MONITOR) == ['"normal"']
+
+
 def test_dry_run_asks_for_nothing(running):
     conf = running.folder / 'monitor.conf'
     conf.write_text('[Monitor]\nMode=dry-run\n', encoding='ascii')

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "callers.h"
 #include "progress.h"
 
 #define T0 (1000 * USEC_PER_SEC)
@@ -153,56 +152,6 @@ static void test_clock_that_goes_back(void **state)
     assert_true(progress_signal(&w.progress, &w.limits, T0 - USEC_PER_SEC, &old));
 }
 
-static void test_callers(void **state)
-{
-    struct callers c = { 0 };
-    char name[CALLERS_NAME_MAX + 1];
-
-    for (unsigned i = 0; i < CALLERS_TRIGGERS_MAX; i++)
-        assert_int_equal(callers_take(&c, ":1.1"), 0);
-    assert_int_equal(callers_take(&c, ":1.1"), -EDQUOT);
-    callers_give_back(&c, ":1.1");
-    assert_int_equal(callers_take(&c, ":1.1"), 0);
-    assert_int_equal(callers_take(&c, ":1.1"), -EDQUOT);
-    assert_int_equal(callers_take(&c, ":1.11"), 0);
-    callers_forget(&c, ":1.1");
-    assert_int_equal(callers_take(&c, ":1.1"), 0);
-
-    memset(name, 'x', CALLERS_NAME_MAX);
-    name[CALLERS_NAME_MAX] = '\0';
-    assert_int_equal(callers_take(&c, name), -EDQUOT);
-    assert_int_equal(callers_take(&c, ""), -EDQUOT);
-    /* Of somebody that has none. */
-    callers_give_back(&c, ":1.99");
-    callers_forget(&c, ":1.99");
-}
-
-static void test_callers_are_bounded(void **state)
-{
-    struct callers c = { 0 };
-    char name[CALLERS_NAME_MAX];
-
-    for (unsigned i = 0; i < CALLERS_MAX; i++) {
-        (void)snprintf(name, sizeof(name), "%s%u", i % 2 ? ":1." : "private ", i);
-        assert_int_equal(callers_take(&c, name), 0);
-    }
-    assert_int_equal(callers_take(&c, ":1.100"), -EDQUOT);
-    assert_int_equal(callers_take(&c, ":1.1"), 0);
-    /* One whose only trigger came to nothing leaves its place. */
-    callers_give_back(&c, "private 2");
-    assert_int_equal(callers_take(&c, ":1.100"), 0);
-    /* The bus is lost: the private connections stay. */
-    callers_forget_prefix(&c, ":");
-    for (unsigned i = 0; i < CALLERS_TRIGGERS_MAX - 1; i++)
-        assert_int_equal(callers_take(&c, "private 0"), 0);
-    assert_int_equal(callers_take(&c, "private 0"), -EDQUOT);
-    for (unsigned i = 0; i < 9; i++) {
-        (void)snprintf(name, sizeof(name), ":2.%u", i);
-        assert_int_equal(callers_take(&c, name), 0);
-    }
-    assert_int_equal(callers_take(&c, ":2.9"), -EDQUOT);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,8 +161,6 @@ int main(void)
         cmocka_unit_test(test_first_signal_waits_for_nothing),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_clock_that_goes_back),
-        cmocka_unit_test(test_callers),
-        cmocka_unit_test(test_callers_are_bounded),
     };
 
     return cmocka_run_group_tests_name("progress", tests, NULL, NULL);
