@@ -55,6 +55,8 @@ static void log_off(struct guard_control *g, const struct guard_status *s)
                 was_on ? "disarmed" : "cannot be armed", s->where, strerror(-s->error));
     else if (s->off == GUARD_OFF_HIERARCHY || s->off == GUARD_OFF_NO_SLICE)
         log_repeated(&g->off_fault, now_usec(), LOG_NOTICE, "guard stays off: %s", guard_off_text(s->off));
+    else if (g->status.off == GUARD_OFF_FAULT && s->off == GUARD_OFF_ASKED)
+        log_notice("guard: %s is the administrator's again", g->status.where);
     else if (was_on)
         log_info("guard disarmed: %s; memory.high is the administrator's again", guard_off_text(s->off));
 }

@@ -46,7 +46,7 @@ int guard_lines_init(struct guard_lines *l, const char *cgroup, const char *proc
 
 void guard_lines_clear(struct guard_lines *l)
 {
-    for (size_t i = 0; i < l->n; i++)
+    for (size_t i = 0; i < l->n_all; i++)
         guard_slice_close(&l->slices[i]);
     closep(&l->meminfo);
     closep(&l->zoneinfo);
@@ -58,21 +58,47 @@ void guard_lines_clear(struct guard_lines *l)
     l->buffer = NULL;
 }
 
+static bool has_our_line(const struct guard_slice *s)
+{
+    return guard_slice_is_open(s) && s->begun;
+}
+
+/* Appends the slice of this name: what is known of it, or a closed one. */
+static void add_slice(struct guard_lines *l, struct guard_slice *old, size_t n_old, const char *name)
+{
+    struct guard_slice *s = &l->slices[l->n_all++];
+
+    guard_slice_init(s, name);
+    for (size_t i = 0; i < n_old; i++)
+        if (has_our_line(&old[i]) && streq(old[i].name, name)) {
+            *s = old[i];
+            guard_slice_init(&old[i], name);
+        }
+}
+
 void guard_lines_set_slices(struct guard_lines *l, const char *names)
 {
-    for (size_t i = 0; i < l->n; i++)
-        guard_slice_close(&l->slices[i]);
-    l->n = 0;
-    while (*names != '\0' && l->n < GUARD_SLICES_MAX) {
+    struct guard_slice old[ELEMENTSOF(l->slices)];
+    size_t n_old = l->n_all;
+
+    memcpy(old, l->slices, sizeof(old));
+    l->n_all = 0;
+    while (*names != '\0' && l->n_all < GUARD_SLICES_MAX) {
         size_t len = strcspn(names, " ");
         char name[GUARD_NAME_MAX + 1];
 
         if (len > 0) {
             (void)snprintf(name, sizeof(name), "%.*s", (int)len, names);
-            guard_slice_init(&l->slices[l->n++], name);
+            add_slice(l, old, n_old, name);
         }
         names += len + (names[len] == ' ');
     }
+    l->n = l->n_all;
+    for (size_t i = 0; i < n_old; i++)
+        if (has_our_line(&old[i]) && l->n_all < ELEMENTSOF(l->slices))
+            l->slices[l->n_all++] = old[i];
+        else
+            guard_slice_close(&old[i]);
 }
 
 bool guard_lines_hierarchy(struct guard_lines *l)
@@ -236,7 +262,7 @@ static int save(struct guard_lines *l)
 
     if (!l->saved_is_stale)
         return 0;
-    r = guard_saved_write(l->saved, l->slices, l->n);
+    r = guard_saved_write(l->saved, l->slices, l->n_all);
     if (r < 0)
         (void)snprintf(l->where, sizeof(l->where), "saved state");
     else
@@ -284,28 +310,46 @@ static int disarm_slice(struct guard_lines *l, struct guard_slice *s)
     return write_line(l, s, s->limit);
 }
 
-int guard_lines_disarm(struct guard_lines *l)
+/* From this slice on; what is done and not held any more is forgotten. One that would not be written is
+ * remembered, so that our line is never taken for the administrator's. */
+static int take_back(struct guard_lines *l, size_t from)
 {
+    size_t n = MAX_OF(from, l->n), n_all = l->n_all;
     int error = 0;
 
-    for (size_t i = 0; i < l->n; i++) {
+    for (size_t i = from; i < n_all; i++) {
         struct guard_slice *s = &l->slices[i];
-        int r = guard_slice_is_open(s) && s->begun ? check(l, s, disarm_slice(l, s)) : 0;
+        int r = has_our_line(s) ? check(l, s, disarm_slice(l, s)) : 0;
 
-        /* One that would not be written is remembered, so that our line is never taken for the
-         * administrator's. */
         if (r >= 0)
             guard_slice_close(s);
         else if (error == 0)
             error = r;
+        if (i >= n && r < 0)
+            l->slices[n++] = *s;
     }
-    if (error == 0 && l->armed && unlink(l->saved) < 0 && errno != ENOENT)
+    l->n_all = n;
+    l->left = error < 0;
+    return error;
+}
+
+int guard_lines_disarm(struct guard_lines *l)
+{
+    bool saved = l->armed || l->left;
+    int error = take_back(l, 0);
+
+    if (error == 0 && saved && unlink(l->saved) < 0 && errno != ENOENT)
         error = -errno;
     l->armed = false;
     l->saved_is_stale = true;
     l->breaches = 0;
     guard_lines_forget_writes(l);
     return error;
+}
+
+int guard_lines_retry(struct guard_lines *l)
+{
+    return !l->left ? 0 : l->armed ? take_back(l, l->n) : guard_lines_disarm(l);
 }
 
 bool guard_lines_breached(const struct guard_lines *l, uint64_t now)

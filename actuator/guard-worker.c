@@ -12,6 +12,10 @@
 #define STACK_SIZE (256 * 1024)
 /* Between two looks that arming again asks for: a monitor in a hurry calls every 20 ms. */
 #define LOOK_ARMED_USEC (200 * USEC_PER_MSEC)
+/* A line that would not be taken back is tried again so often and so many times; later with the next
+ * disarming. */
+#define RETRY_USEC USEC_PER_SEC
+#define RETRIES_MAX 10u
 /* How long to look often after the size was said to move. */
 #define MOVING_USEC (2 * USEC_PER_SEC)
 
@@ -32,9 +36,12 @@ struct guard_worker {
     struct guard_lines lines;
     struct guard_order now;
     struct guard_status last; /* as told */
+    enum guard_off handled;   /* what was done last: GUARD_ON, or disarmed for this */
     uint64_t looked_at;
     uint64_t look_at; /* USEC_FOREVER: when something happens */
     uint64_t moving_until;
+    uint64_t retry_at; /* USEC_FOREVER: nothing is to be tried again */
+    unsigned retries;
 };
 
 static void raise_event(int fd)
@@ -88,6 +95,7 @@ static void tell_armed(struct guard_worker *w, uint64_t now)
     /* The last count stays to be told when it is over. */
     if (!s.breached && w->last.breached)
         s.breaches = w->last.breaches;
+    w->handled = GUARD_ON;
     tell(w, &s);
 }
 
@@ -96,10 +104,13 @@ static void disarm(struct guard_worker *w, enum guard_off off, int error)
     struct guard_status s = { .off = off, .error = error };
     int r = guard_lines_disarm(&w->lines);
 
+    w->handled = off;
     if (r < 0) {
         s.off = GUARD_OFF_FAULT;
         s.error = r;
     }
+    w->retries = 0;
+    w->retry_at = w->lines.left ? now_usec() + RETRY_USEC : USEC_FOREVER;
     if (s.error < 0)
         (void)snprintf(s.where, sizeof(s.where), "%s", w->lines.where);
     w->look_at = USEC_FOREVER;
@@ -159,6 +170,16 @@ static bool take_order(struct guard_worker *w, uint64_t now)
     return stop;
 }
 
+static void retry(struct guard_worker *w, uint64_t now)
+{
+    if (now < w->retry_at)
+        return;
+    (void)guard_lines_retry(&w->lines);
+    w->retry_at = w->lines.left && ++w->retries < RETRIES_MAX ? now + RETRY_USEC : USEC_FOREVER;
+    if (!w->lines.left && !w->lines.armed)
+        tell(w, &(struct guard_status){ .off = w->handled });
+}
+
 /* Arms, disarms and looks as is due. */
 static void step(struct guard_worker *w, uint64_t now)
 {
@@ -169,7 +190,7 @@ static void step(struct guard_worker *w, uint64_t now)
     if (off == GUARD_ON && !guard_lines_hierarchy(&w->lines))
         off = GUARD_OFF_HIERARCHY;
     if (off != GUARD_ON) {
-        if (w->lines.armed || off != w->last.off)
+        if (w->lines.armed || off != w->handled)
             disarm(w, off, 0);
         w->look_at = USEC_FOREVER;
         return;
@@ -197,6 +218,7 @@ static void wait_for_something(struct guard_worker *w)
 
     if (w->now.off == GUARD_ON && w->lines.armed)
         until = MIN_OF(until, w->now.until);
+    until = MIN_OF(until, w->retry_at);
     /* A look that is due soon reads the counters anyway, and a slice held at its line would wake us every 10
      * ms. */
     if (w->lines.armed && (w->look_at == USEC_FOREVER || w->look_at > now + GUARD_LOOK_MIN_USEC))
@@ -223,6 +245,7 @@ static void *worker_main(void *userdata)
     (void)pthread_sigmask(SIG_SETMASK, &set, NULL);
     while (!take_order(w, now_usec())) {
         step(w, now_usec());
+        retry(w, now_usec());
         wait_for_something(w);
     }
     disarm(w, GUARD_OFF_EXIT, 0);
@@ -273,8 +296,8 @@ int guard_worker_new(const struct guard_worker_options *o, struct guard_worker *
 
     if (!w)
         return -ENOMEM;
-    w->order.off = w->status.off = w->last.off = GUARD_OFF_ASKED;
-    w->look_at = USEC_FOREVER;
+    w->order.off = w->status.off = w->last.off = w->handled = GUARD_OFF_ASKED;
+    w->look_at = w->retry_at = USEC_FOREVER;
     (void)pthread_mutex_init(&w->lock, NULL);
     w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     w->told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
