@@ -3,14 +3,13 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "link-state.h"
 #include "log.h"
 #include "service.h"
 #include "stream.h"
+#include "unix-socket.h"
 
 /* Most that waits for a host that does not read. */
 #define OUT_MAX (64u * 1024u)
@@ -205,21 +204,6 @@ static const struct stream_ops stream_ops = {
     .closed = on_closed,
 };
 
-static int connect_socket(const char *path)
-{
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-    if (fd < 0)
-        return -errno;
-    if (strlen(path) >= sizeof(address.sun_path))
-        return -ENAMETOOLONG;
-    (void)memcpy(address.sun_path, path, strlen(path) + 1);
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-        return -errno;
-    return TAKE_FD(fd);
-}
-
 /* The port's fd, when there is somebody at its other end. */
 static int open_port(const char *path)
 {
@@ -230,7 +214,7 @@ static int open_port(const char *path)
     if (stat(path, &st) < 0)
         return -errno;
     if (S_ISSOCK(st.st_mode))
-        return connect_socket(path);
+        return unix_connect(path);
     fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return -errno;

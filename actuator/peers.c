@@ -5,10 +5,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "log.h"
 #include "service.h"
+#include "unix-socket.h"
 
 #define BACKLOG 4
 
@@ -159,13 +159,11 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 static int listen_on(const char *path, gid_t gid)
 {
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct sockaddr_un address;
+    int r = fd < 0 ? -errno : unix_address(path, &address);
 
-    if (fd < 0)
-        return -errno;
-    if (strlen(path) >= sizeof(address.sun_path))
-        return -ENAMETOOLONG;
-    (void)memcpy(address.sun_path, path, strlen(path) + 1);
+    if (r < 0)
+        return r;
     if (unlink(path) < 0 && errno != ENOENT)
         return -errno;
     /* The unit's umask is 0077, so nobody gets in before the group is set. */

@@ -10,14 +10,12 @@ struct field {
     bool optional;
 };
 
-#define FIELDS_MAX 32u
-
 /* Which of them have been seen. */
 struct fields {
     const struct field *table;
     size_t count;
     void *target;
-    uint32_t seen;
+    uint32_t seen; /* a bit for each row: 32 at most */
 };
 
 /* Stores value x scale in the field of that name; unknown names are ignored. -EBADMSG: seen before; -ERANGE:

@@ -211,11 +211,6 @@ int stream_send(struct stream *s, const char *data, size_t n)
     return 0;
 }
 
-void stream_resync(struct stream *s)
-{
-    lines_reset(&s->lines, true);
-}
-
 int stream_pause(struct stream *s, bool paused)
 {
     if (s->closed)

@@ -23,17 +23,10 @@ struct stream_ops {
 int stream_new(sd_event *event, int fd, size_t line_max, size_t out_max, const struct stream_ops *ops,
         void *userdata, struct stream **ret);
 struct stream *stream_free(struct stream *s);
-static inline void stream_freep(struct stream **s)
-{
-    stream_free(*s);
-}
 
 /* Queues and tries to write at once. -ENOBUFS: the peer does not read and the queue is full (nothing of it
  * was queued: cut the peer off). -ENOTCONN after closed(). */
 int stream_send(struct stream *s, const char *data, size_t n);
-
-/* The next line is taken as half a line and dropped up to its newline. */
-void stream_resync(struct stream *s);
 
 /* Stop and go on reading (a peer that is cut off for a time). */
 int stream_pause(struct stream *s, bool paused);

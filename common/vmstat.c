@@ -4,8 +4,6 @@
 #include "fields.h"
 #include "procfile.h"
 
-#define BUFFER_SIZE (32 * 1024)
-
 static const struct field table[] = {
     { "workingset_refault_anon", offsetof(struct vmstat, workingset_refault_anon), false },
     { "workingset_refault_file", offsetof(struct vmstat, workingset_refault_file), false },
@@ -57,13 +55,4 @@ int vmstat_parse(const char *text, struct vmstat *ret)
         return -EBADMSG;
     *ret = v;
     return 0;
-}
-
-int vmstat_read(const char *path, struct vmstat *ret)
-{
-    char buf[BUFFER_SIZE];
-    size_t len;
-    int r = procfile_read(path, buf, sizeof(buf), &len);
-
-    return r < 0 ? r : vmstat_parse(buf, ret);
 }

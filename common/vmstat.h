@@ -18,4 +18,3 @@ struct vmstat {
 /* Each field exactly once; pswpin and pswpout may be missing together (kernel without swap) and read as 0
  * then. -EBADMSG, -ERANGE as meminfo_parse(). */
 int vmstat_parse(const char *text, struct vmstat *ret);
-int vmstat_read(const char *path, struct vmstat *ret);

@@ -140,12 +140,3 @@ int zoneinfo_parse(const char *text, uint64_t page_size, struct zoneinfo *ret)
     *ret = z;
     return 0;
 }
-
-int zoneinfo_read(const char *path, struct zoneinfo *ret)
-{
-    _cleanup_free_ char *buf = malloc(PROCFILE_MAX);
-    size_t len;
-    int r = buf ? procfile_read(path, buf, PROCFILE_MAX, &len) : -ENOMEM;
-
-    return r < 0 ? r : zoneinfo_parse(buf, (uint64_t)sysconf(_SC_PAGESIZE), ret);
-}

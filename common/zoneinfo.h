@@ -18,4 +18,3 @@ struct zoneinfo {
 /* page_size in bytes. "pages free", "min", "low", "managed" are required exactly once for each populated
  * zone, at least one kernel zone must be populated. Errors as meminfo_parse(). */
 int zoneinfo_parse(const char *text, uint64_t page_size, struct zoneinfo *ret);
-int zoneinfo_read(const char *path, struct zoneinfo *ret);

@@ -2,11 +2,10 @@
 #include "dial.h"
 
 #include <glib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "log.h"
 #include "service.h"
+#include "unix-socket.h"
 
 #define DELAY_MIN_USEC (250 * USEC_PER_MSEC)
 #define DELAY_MAX_USEC (2 * USEC_PER_SEC)
@@ -22,24 +21,6 @@ struct dial {
     struct log_repeat failed;
 };
 
-/* A connection that would have to wait (-EAGAIN: the peer's backlog is full) is a failure. */
-static int connect_path(const char *path, int *ret)
-{
-    struct sockaddr_un sa = { .sun_family = AF_UNIX };
-    _cleanup_close_ int fd = -EBADF;
-
-    if (strlen(path) >= sizeof(sa.sun_path))
-        return -ENAMETOOLONG;
-    memcpy(sa.sun_path, path, strlen(path));
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-        return -errno;
-    *ret = TAKE_FD(fd);
-    return 0;
-}
-
 static int arm(struct dial *d, uint64_t delay)
 {
     int r = sd_event_source_set_time(d->timer, now_usec() + delay);
@@ -50,11 +31,11 @@ static int arm(struct dial *d, uint64_t delay)
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct dial *d = userdata;
-    int fd = -EBADF, r = connect_path(d->path, &fd);
+    int fd = unix_connect(d->path);
 
-    if (r < 0) {
+    if (fd < 0) {
         log_repeated(&d->failed, now_usec(), LOG_NOTICE, "%s: cannot connect to %s: %s; trying again",
-                d->what, d->path, strerror(-r));
+                d->what, d->path, strerror(-fd));
         dial_again(d);
         return 0;
     }

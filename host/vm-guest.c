@@ -205,13 +205,6 @@ void vm_state_guest_message(struct vm_state *s, const struct channel_message *m,
         vm_request_push(s, m, now);
     else if (m->op == CHANNEL_DECLINED)
         on_declined(s, m);
-    else if (m->op == CHANNEL_STATS)
-        s->stats = (struct vm_stats){
-            .available = m->available,
-            .total = m->total,
-            .some10 = m->some10,
-            .level = m->level,
-        };
 }
 
 static void on_silence(struct vm_state *s, uint64_t now)

@@ -125,14 +125,6 @@ struct vm_follow {
     uint64_t kick_delay;
 };
 
-/* What the guest last said about itself; believed by nobody, shown to whoever asks. */
-struct vm_stats {
-    uint64_t available;
-    uint64_t total;
-    uint64_t some10;
-    enum channel_level level;
-};
-
 struct vm_state {
     struct vm_settings settings;
     GArray *actions; /* of struct vm_action, in order; vm.c takes them out */
@@ -163,7 +155,6 @@ struct vm_state {
     uint64_t told_requested;
     uint64_t told_max;
     uint64_t told_min;
-    struct vm_stats stats;
 
     /* requests */
     struct bucket bucket;

@@ -12,16 +12,7 @@ const char *decide_action_to_string(enum decide_action a)
     return a >= 0 && a < _DECIDE_ACTION_MAX ? names[a] : NULL;
 }
 
-const char *decide_profile_to_string(enum decide_profile p)
-{
-    static const char *const names[_DECIDE_PROFILE_MAX] = {
-        [DECIDE_CONSERVATIVE] = "conservative",
-        [DECIDE_BALANCED] = "balanced",
-        [DECIDE_EAGER] = "eager",
-    };
-
-    return p >= 0 && p < _DECIDE_PROFILE_MAX ? names[p] : NULL;
-}
+const char *const decide_profile_names[] = { "conservative", "balanced", "eager", NULL };
 
 static const struct {
     const char *name;

@@ -198,7 +198,8 @@ void decide_result(
 /* The host has room again: ask now. */
 void decide_room(struct decide_state *s);
 
-const char *decide_profile_to_string(enum decide_profile p);
+/* By number, NULL at the end; for configurations. */
+extern const char *const decide_profile_names[];
 const char *decide_action_to_string(enum decide_action a);
 const char *decide_why_to_string(enum decide_why w);
 /* In words, for people. */

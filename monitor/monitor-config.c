@@ -7,12 +7,12 @@
 #include "log.h"
 
 static const char *const mode_names[] = { "auto", "paused", "dry-run", NULL };
-static const char *const profile_names[] = { "conservative", "balanced", "eager", NULL };
 
 /* Bounds: settle under a second cannot tell a pause from an end; over an hour is the same as never. */
 const struct config_option monitor_options[] = {
     { "Monitor", "Mode", CONFIG_ENUM, offsetof(struct monitor_config, mode), 0, 0, mode_names },
-    { "Monitor", "Profile", CONFIG_ENUM, offsetof(struct monitor_config, profile), 0, 0, profile_names },
+    { "Monitor", "Profile", CONFIG_ENUM, offsetof(struct monitor_config, profile), 0, 0,
+            decide_profile_names },
     { "Monitor", "Headroom", CONFIG_BYTES, offsetof(struct monitor_config, headroom), 0, GIB(1024), NULL },
     { "Monitor", "MinSize", CONFIG_BYTES, offsetof(struct monitor_config, min_size), 0, INT64_MAX, NULL },
     { "Monitor", "MaxSize", CONFIG_BYTES, offsetof(struct monitor_config, max_size), 0, INT64_MAX, NULL },

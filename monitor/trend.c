@@ -66,7 +66,6 @@ uint64_t trend_stall(struct trend *t, uint64_t total, bool own)
 void trend_refault(struct trend *t, uint64_t bytes)
 {
     t->refault = bytes;
-    t->have_refault = true;
 }
 
 static const struct trend_slot *slot_back(const struct trend *t, uint32_t back)

@@ -28,7 +28,6 @@ struct trend {
     uint64_t stall;     /* sum of its growth outside of our own unplugs */
     bool have_stall;
     uint64_t refault;
-    bool have_refault;
 };
 
 /* What the size of the guest does while a reading is taken. */

@@ -314,7 +314,7 @@ def plug_on_terminal(m, agent, *options):
 
 
 # It says that it is there by closing the descriptor it was given, and stays.
-AGENT = '#!/bin/sh\necho "agent $1 $3"\neval "exec $2>&-"\ntrap "echo agent ends; exit" TERM\nwhile :; do sleep 0.05; done\n'
+AGENT = '#!/bin/sh\necho "agent $1 $3"\ntrap "echo agent ends; exit" TERM\neval "exec $2>&-"\nwhile :; do sleep 0.05; done\n'
 
 
 def test_an_agent_is_there_to_ask_for_a_password(whole):

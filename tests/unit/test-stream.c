@@ -116,9 +116,6 @@ static void test_lines(void **state)
     say(&w, "1234567890123456\nnext\n");
     assert_string_equal(w.heard, "one|two|three||123456789012345|next|");
     assert_int_equal(w.oversize, 1);
-    stream_resync(w.stream);
-    say(&w, "half\nwhole\n");
-    assert_string_equal(w.heard, "one|two|three||123456789012345|next|whole|");
     assert_int_equal(w.closed, 0);
     close_world(&w);
     open_world(&w, &plain_ops);

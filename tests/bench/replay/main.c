@@ -6,14 +6,13 @@
 #include "config.h"
 #include "output.h"
 
-static const char *const profile_names[] = { "conservative", "balanced", "eager", NULL };
-
 /* Bounds: a latency beyond a minute is no host; a rate under 1 MiB/s would not end within a recording. */
 static const struct config_option options[] = {
     { "Replay", "boot", CONFIG_BYTES, offsetof(struct replay_options, model.boot), MIB(256), GIB(16384),
             NULL },
     { "Replay", "max", CONFIG_BYTES, offsetof(struct replay_options, model.max), 0, GIB(16384), NULL },
-    { "Replay", "profile", CONFIG_ENUM, offsetof(struct replay_options, profile), 0, 0, profile_names },
+    { "Replay", "profile", CONFIG_ENUM, offsetof(struct replay_options, profile), 0, 0,
+            decide_profile_names },
     { "Replay", "policy", CONFIG_ENUM, offsetof(struct replay_options, policy), 0, 0, policy_names },
     { "Replay", "plug-latency", CONFIG_USEC, offsetof(struct replay_options, model.plug_latency), 0,
             60 * USEC_PER_SEC, NULL },
