@@ -2,7 +2,6 @@
 #include "vmstat.h"
 
 #include "fields.h"
-#include "procfile.h"
 
 static const struct field table[] = {
     { "workingset_refault_anon", offsetof(struct vmstat, workingset_refault_anon), false },

@@ -79,3 +79,27 @@ def test_a_reservation_outlives_the_actuator(guest):
     holder.kill()
     wait_until(lambda: reserved(guest) == [], 20, 'nobody holds it any more')
     wait_until(lambda: guest.size() < size, 60, 'the memory goes back')
+
+
+def status_text(guest, name):
+    return guest.run(f'systemctl show -P StatusText vmtide-{name}', 30).stdout.strip()
+
+
+def test_a_file_that_is_refused_fails_the_reload(guest):
+    for name in 'actuator', 'monitor':
+        guest.check(f'systemctl reload vmtide-{name}')
+        good = guest.run(f'cat /etc/vmtide/{name}.conf', 30).stdout
+        guest.write(f'/etc/vmtide/{name}.conf', f'[{name.capitalize()}]\nSpeed=9\n')
+        assert guest.run(f'systemctl reload vmtide-{name}', 30).status != 0
+        assert f'{name}.conf:2: [{name.capitalize()}] Speed=9: the key is not known' in guest.run(
+            f'journalctl -u vmtide-{name} -o cat --no-pager', 30).stdout
+        assert status_text(guest, name) == ''
+        # Whoever goes around that check is told too, until a good one comes.
+        guest.check(f'systemctl kill -s HUP vmtide-{name}')
+        wait_until(lambda: 'Configuration refused' in status_text(guest, name), 20, 'the status says so')
+        guest.write(f'/etc/vmtide/{name}.conf', good)
+        guest.check(f'systemctl reload vmtide-{name}')
+        wait_until(lambda: status_text(guest, name) == '', 20, 'it is over')
+        assert guest.run(f'systemctl is-active vmtide-{name}', 30).stdout.strip() == 'active'
+    second = guest.run('vmtide-monitor', 60)
+    assert second.status == 75 and 'another vmtide-monitor is running' in second.stderr, second
