@@ -4,7 +4,7 @@
 #include "decide.h"
 
 /* What a grow leaves above the headroom, so that the next one is not due at once, and a shrink too. */
-#define DECIDE_SLACK MIB(352)
+#define DECIDE_SLACK MIB(336)
 
 /* The last pages of an unplug are accounted a little after it. */
 #define DECIDE_AFTERMATH_USEC (500 * USEC_PER_MSEC)
@@ -17,6 +17,8 @@ struct decide_view {
     uint64_t available;
     uint64_t usable; /* available, without what the kernel zones are to keep for the kernel */
     uint64_t demand; /* in use: what is not usable, and what has been swapped out */
+    uint64_t need;   /* demand, and what would go while memory is slow to come */
+    uint64_t burst;  /* what a burst as of late takes in a round trip */
     uint64_t headroom;
     uint64_t lower; /* smallest and largest size allowed now */
     uint64_t upper;
@@ -43,6 +45,9 @@ void decide_follow_settle(struct decide_state *s, const struct decide_view *v, b
 
 /* A grow was decided: was it a flap? */
 void decide_note_flap(struct decide_state *s, const struct decide_view *v);
+
+/* How long it has to be quiet for less than a step that is worth its trouble. */
+uint64_t decide_crumbs_usec(const struct decide_state *s, uint64_t settle);
 
 /* The largest demand of the last window (µs), now included. */
 uint64_t decide_peak(const struct decide_state *s, const struct decide_view *v, uint64_t window);

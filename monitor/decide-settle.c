@@ -3,8 +3,16 @@
 #include "decide-internal.h"
 
 #define SETTLE_FACTOR_MAX 4u
+/* Crumbs are given back after four times as long, and twice as long again for each time that they were missed
+ * soon. */
+#define CRUMBS_SETTLES 4u
+#define CRUMB_FLAPS_MAX 6u
 /* A longer settle time is believed for this many of its own, then halved. */
 #define SETTLE_KEPT 2u
+/* Demand that comes back each time as soon as it was halved has a period: each time after the first it
+ * is believed for twice as long. */
+#define RELAPSES_FREE 1u
+#define RELAPSES_MAX 8u
 
 static uint64_t slot_usec(const struct decide_view *v)
 {
@@ -16,16 +24,16 @@ static void note_peak(struct decide_state *s, const struct decide_view *v)
     struct decide_peak *last = &s->peaks[s->peak_last];
 
     if (last->time > 0 && v->now >= last->time && v->now < last->time + slot_usec(v)) {
-        last->demand = MAX_OF(last->demand, v->demand);
+        last->demand = MAX_OF(last->demand, v->need);
         return;
     }
     s->peak_last = (s->peak_last + 1) % DECIDE_PEAKS;
-    s->peaks[s->peak_last] = (struct decide_peak){ .time = v->now, .demand = v->demand };
+    s->peaks[s->peak_last] = (struct decide_peak){ .time = v->now, .demand = v->need };
 }
 
 uint64_t decide_peak(const struct decide_state *s, const struct decide_view *v, uint64_t window)
 {
-    uint64_t since = sub_floor(v->now, window + slot_usec(v)), peak = v->demand;
+    uint64_t since = sub_floor(v->now, window + slot_usec(v)), peak = v->need;
 
     for (uint32_t i = 0; i < DECIDE_PEAKS; i++) {
         const struct decide_peak *p = &s->peaks[(s->peak_last + DECIDE_PEAKS - i) % DECIDE_PEAKS];
@@ -37,24 +45,20 @@ uint64_t decide_peak(const struct decide_state *s, const struct decide_view *v, 
     return peak;
 }
 
-/* Would half the settle time have given memory back that was needed again soon? */
+/* Would half the settle time have given memory back that was needed again soon? The least that it would have
+ * kept is on trial: a larger peak before it says nothing. */
 static bool half_would_flap(struct decide_state *s, const struct decide_view *v, uint64_t half)
 {
-    uint64_t peak;
+    uint64_t peak = decide_peak(s, v, half);
 
-    if (s->trial_since == 0) {
-        peak = decide_peak(s, v, half);
-        if (v->sample->meminfo.total >= decide_keep(v, peak) + decide_worth(v)) {
-            s->trial_since = v->now;
-            s->trial_peak = peak;
-        }
-        return false;
-    }
-    if (v->now - s->trial_since > s->settle_usec) {
+    if (s->trial_since > 0 && v->now - s->trial_since > s->settle_usec)
         s->trial_since = 0;
-        return false;
+    if (v->sample->meminfo.total >= decide_keep(v, peak) + decide_worth(v) &&
+            (s->trial_since == 0 || peak < s->trial_peak)) {
+        s->trial_since = v->now;
+        s->trial_peak = peak;
     }
-    if (v->demand <= s->trial_peak + v->headroom + DECIDE_SLACK)
+    if (s->trial_since == 0 || v->need <= decide_keep(v, s->trial_peak))
         return false;
     s->trial_since = 0;
     return true;
@@ -74,19 +78,36 @@ void decide_follow_settle(struct decide_state *s, const struct decide_view *v, b
         return;
     if (half_would_flap(s, v, half))
         s->settle_since = v->now;
-    else if (v->now >= s->settle_since + SETTLE_KEPT * s->settle_usec) {
+    else if (v->now >=
+             s->settle_since + (SETTLE_KEPT * s->settle_usec << sub_floor(s->relapses, RELAPSES_FREE))) {
         s->settle_usec = half;
+        s->halved = v->now;
         s->settle_since = v->now;
         s->trial_since = 0;
     }
+}
+
+uint64_t decide_crumbs_usec(const struct decide_state *s, uint64_t settle)
+{
+    return CRUMBS_SETTLES * settle << s->crumb_flaps;
 }
 
 /* What was given back was needed again before it had been of use: from now on the peaks of twice the time are
  * remembered, which is the floor of what may be given back. */
 void decide_note_flap(struct decide_state *s, const struct decide_view *v)
 {
+    if (s->crumbs_given > 0) {
+        bool flap = v->now <= s->crumbs_given + decide_crumbs_usec(s, s->settle_usec);
+
+        s->crumb_flaps = flap ? MIN_OF(s->crumb_flaps + 1, CRUMB_FLAPS_MAX) : s->crumb_flaps / 2;
+        s->crumbs_given = 0;
+    }
     if (s->last_shrink == 0 || v->now > s->last_shrink + s->settle_usec)
         return;
+    if (s->halved > 0)
+        s->relapses = v->now <= s->halved + 4 * s->settle_usec ? MIN_OF(s->relapses + 1, RELAPSES_MAX)
+                                                               : s->relapses / 2;
+    s->halved = 0;
     s->settle_usec = MIN_OF(s->settle_usec * 2, v->config->settle_usec * SETTLE_FACTOR_MAX);
     s->settle_since = v->now;
     s->trial_since = 0;

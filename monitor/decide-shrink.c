@@ -11,10 +11,8 @@
 /* Between the end of a step and the next one: available has to show what the step cost. */
 #define STEP_PAUSE_USEC DECIDE_AFTERMATH_USEC
 
-/* A step that is worth its trouble, above the headroom; what is less is given back after four times as long.
- */
+/* A step that is worth its trouble, above the headroom; what is less is crumbs. */
 #define WORTH_MORE MIB(448)
-#define CRUMBS_SETTLES 4u
 
 /* The host has kicked a stuck driver for 30 s before this begins. */
 #define BACK_OFF_MIN_USEC (10 * USEC_PER_SEC)
@@ -114,7 +112,7 @@ static uint64_t spare_over(
     uint64_t total = v->sample->meminfo.total, peak = decide_peak(s, v, window);
 
     if (crumbs)
-        return sub_floor(total, peak + v->headroom + v->headroom / 2);
+        return sub_floor(total, peak + v->headroom + MAX_OF(v->headroom / 2, v->burst));
     total = sub_floor(total, decide_keep(v, peak));
     return total >= decide_worth(v) ? total : 0;
 }
@@ -155,18 +153,21 @@ static bool shrink_to_order(struct decide_state *s, const struct decide_view *v,
 }
 
 /* The step that quiet of this long allows; 0: not yet. */
-static uint64_t step_settled(const struct decide_state *s, const struct decide_view *v)
+static uint64_t step_settled(const struct decide_state *s, const struct decide_view *v, bool *ret_crumbs)
 {
     uint64_t settle = s->settle_usec * (v->sample->have_pressure ? 1 : BLIND_SETTLE_FACTOR);
+    uint64_t crumbs = decide_crumbs_usec(s, settle),
+             quiet = v->now - MIN_OF(v->now, MAX_OF(s->began, s->last_grow));
     uint64_t bytes = 0;
 
-    if (v->now < MAX_OF(s->began, s->last_grow) + settle ||
-            (s->shrink_ended > 0 && v->now < s->shrink_ended + STEP_PAUSE_USEC))
+    *ret_crumbs = false;
+    if (quiet < settle || (s->shrink_ended > 0 && v->now < s->shrink_ended + STEP_PAUSE_USEC))
         return 0;
     bytes = step_over(s, v, settle, false);
-    if (bytes > 0 || v->now < MAX_OF(s->began, s->last_grow) + CRUMBS_SETTLES * settle)
+    if (bytes > 0 || quiet < crumbs)
         return bytes;
-    return step_over(s, v, CRUMBS_SETTLES * settle, true);
+    *ret_crumbs = true;
+    return step_over(s, v, crumbs, true);
 }
 
 /* What a step takes that is not free now would have to be reclaimed in the middle of it: squeeze it before,
@@ -189,6 +190,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
 {
     const struct decide_sample *p = v->sample;
     uint64_t bytes;
+    bool crumbs;
 
     if (p->requested_size < p->size) {
         d->why = DECIDE_UNPLUGGING;
@@ -212,7 +214,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
         d->why = DECIDE_UNDER_PRESSURE;
         return true;
     }
-    bytes = step_settled(s, v);
+    bytes = step_settled(s, v, &crumbs);
     d->why = DECIDE_SETTLING;
     if (bytes == 0)
         return true;
@@ -221,6 +223,8 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
         return true;
     }
     d->why = DECIDE_SPARE;
+    if (crumbs)
+        s->crumbs_given = v->now;
     commit_shrink(s, v, d, bytes);
     return true;
 }

@@ -137,13 +137,13 @@ static enum trend_change change_of(const struct decide_state *s, const struct de
  * the last half minute or so. */
 static uint64_t lead(struct decide_state *s, uint64_t now)
 {
-    if (now < s->burst_time || now >= s->burst_time + BURST_DECAY_USEC) {
+    if (now < s->burst_time || now >= s->burst_time + MAX_OF(BURST_DECAY_USEC, s->settle_usec)) {
         s->burst_rate = s->burst_rate / 4 * 3;
         s->burst_time = now;
     }
     s->burst_rate = MAX_OF(s->burst_rate, s->trend.rate);
     return MIN_OF(
-            consumed_in(s->burst_rate, sub_floor(round_trip(s, now), ROUND_TRIP_DEFAULT_USEC)) / 8, LEAD_MAX);
+            consumed_in(s->burst_rate, sub_floor(round_trip(s, now), ROUND_TRIP_DEFAULT_USEC)) / 4, LEAD_MAX);
 }
 
 /* User memory goes to the movable zone first and comes out of the kernel zones when that is full, which then
@@ -179,8 +179,11 @@ static void look(const struct decide_config *c, struct decide_state *s, const st
     take_history(s, v);
     decide_follow_grow(s, v);
     decide_follow_shrink(s, v);
-    decide_follow_settle(s, v, change_of(s, p, now) == TREND_STEADY);
     v->round_trip = round_trip(s, now);
+    v->need = v->demand + MIN_OF(consumed_in(v->rate, sub_floor(v->round_trip, ROUND_TRIP_DEFAULT_USEC)),
+                                  p->meminfo.total);
+    v->burst = MIN_OF(consumed_in(s->burst_rate, v->round_trip), LEAD_MAX);
+    decide_follow_settle(s, v, change_of(s, p, now) == TREND_STEADY);
     /* Memory on its way counts as there; the rate tells what goes meanwhile. A later look is no reason to ask
      * now: the next look is set so that it comes before the projection reaches the headroom. */
     v->projected =

@@ -169,8 +169,12 @@ struct decide_state {
     uint32_t peak_last;
     uint64_t settle_usec; /* now in force; doubles when it flaps */
     uint64_t settle_since;
+    uint64_t halved;      /* when it was halved last, and nothing was missed since; 0: not */
+    uint32_t relapses;    /* how often in a row something was missed soon after that */
     uint64_t trial_since; /* what half the settle time would have given back, on trial since; 0: nothing */
     uint64_t trial_peak;
+    uint64_t crumbs_given; /* when; 0: nobody has asked since */
+    uint32_t crumb_flaps;
     uint64_t back_off_usec;
     uint64_t back_off_until;
     uint64_t back_off_size; /* what is above it may go meanwhile */

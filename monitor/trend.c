@@ -23,11 +23,14 @@ static uint64_t rate_decayed(uint64_t rate, uint64_t elapsed)
     return rate - rate / (2 * RATE_HALF_LIFE_USEC) * rest;
 }
 
+/* What was taken while a step hid it comes to light when the step is over: MemTotal's fall is ours. */
 static uint64_t rate_now(
-        const struct trend *t, uint64_t elapsed, uint64_t available, enum trend_change change)
+        const struct trend *t, uint64_t elapsed, uint64_t available, uint64_t total, enum trend_change change)
 {
     uint64_t consumed = change == TREND_UNPLUGGING ? 0 : sub_floor(t->last_available, available);
 
+    if (change == TREND_STEPPING)
+        consumed = sub_floor(consumed, sub_floor(t->last_total, total));
     return consumed > UINT64_MAX / USEC_PER_SEC ? UINT64_MAX / USEC_PER_SEC
                                                 : consumed * USEC_PER_SEC / elapsed;
 }
@@ -44,7 +47,7 @@ bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t to
     if (!good || t->last_time == 0)
         t->rate = 0;
     else
-        t->rate = MAX_OF(rate_now(t, elapsed, available, change), rate_decayed(t->rate, elapsed));
+        t->rate = MAX_OF(rate_now(t, elapsed, available, total, change), rate_decayed(t->rate, elapsed));
     t->last_time = now;
     t->last_available = available;
     t->last_total = total;
