@@ -6,6 +6,7 @@
 
 #include "authorize.h"
 #include "log.h"
+#include "low-memory-bus.h"
 #include "names.h"
 #include "system-bus.h"
 #include "text.h"
@@ -18,6 +19,7 @@ struct monitor_bus {
     struct system_bus *system;
     struct authorize *authorize;
     struct monitor *monitor;
+    struct low_memory_bus low_memory;
 };
 
 static const struct authorize_rule rules[] = {
@@ -208,21 +210,44 @@ static void on_headroom_changed(void *userdata)
         (void)sd_bus_emit_properties_changed(bus, MONITOR_PATH, MONITOR_INTERFACE, "Headroom", NULL);
 }
 
+static void on_configured(void *userdata)
+{
+    struct monitor_bus *b = userdata;
+
+    on_mode_changed(b);
+    low_memory_bus_configure(&b->low_memory, monitor_warns_programs(b->monitor));
+}
+
+static void on_low_memory(enum low_memory_level level, const struct decision *d, void *userdata)
+{
+    low_memory_bus_warn(&((struct monitor_bus *)userdata)->low_memory, level, d);
+}
+
 static const struct monitor_ops ops = {
     .level_changed = on_level_changed,
     .decided = on_decided,
     .mode_changed = on_mode_changed,
     .headroom_changed = on_headroom_changed,
+    .configured = on_configured,
+    .low_memory = on_low_memory,
 };
 
 static int on_bus_opened(sd_bus *bus, void *userdata)
 {
-    return sd_bus_add_object_vtable(bus, NULL, MONITOR_PATH, MONITOR_INTERFACE, vtable, userdata);
+    struct monitor_bus *b = userdata;
+    int r = sd_bus_add_object_vtable(bus, NULL, MONITOR_PATH, MONITOR_INTERFACE, vtable, b);
+
+    if (r >= 0)
+        low_memory_bus_opened(&b->low_memory, bus);
+    return r;
 }
 
 static void on_bus_lost(void *userdata)
 {
-    authorize_cancel(((struct monitor_bus *)userdata)->authorize);
+    struct monitor_bus *b = userdata;
+
+    authorize_cancel(b->authorize);
+    low_memory_bus_lost(&b->low_memory);
 }
 
 static void on_bus_name_gone(const char *name, void *userdata)
@@ -256,6 +281,7 @@ int monitor_bus_new(sd_event *event, struct monitor *m, const char *address, str
         return -ENOMEM;
     b->event = sd_event_ref(event);
     b->monitor = m;
+    low_memory_bus_configure(&b->low_memory, monitor_warns_programs(m));
     r = authorize_new(rules, getuid(), &b->authorize);
     if (r >= 0)
         r = system_bus_new(event, address, MONITOR_NAME, &system_bus_ops, b, &b->system);
@@ -274,6 +300,7 @@ struct monitor_bus *monitor_bus_free(struct monitor_bus *b)
         return NULL;
     monitor_set_ops(b->monitor, NULL, NULL);
     authorize_free(b->authorize);
+    low_memory_bus_lost(&b->low_memory);
     system_bus_free(b->system);
     sd_event_unref(b->event);
     free(b);

@@ -18,6 +18,8 @@ const struct config_option monitor_options[] = {
     { "Monitor", "MaxSize", CONFIG_BYTES, offsetof(struct monitor_config, max_size), 0, INT64_MAX, NULL },
     { "Monitor", "SettleTime", CONFIG_USEC, offsetof(struct monitor_config, settle_usec), 0,
             3600 * USEC_PER_SEC, NULL },
+    { "Monitor", "LowMemoryWarnings", CONFIG_BOOL, offsetof(struct monitor_config, low_memory_warnings), 0, 0,
+            NULL },
     { "Monitor", "LogLevel", CONFIG_ENUM, offsetof(struct monitor_config, log_level), 0, 0,
             &log_level_names[LOG_ERR] },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },

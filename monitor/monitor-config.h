@@ -20,7 +20,8 @@ struct monitor_config {
     uint64_t min_size;
     uint64_t max_size;
     uint64_t settle_usec; /* 0: the profile's */
-    int log_level;        /* index: err warning notice info debug */
+    bool low_memory_warnings;
+    int log_level; /* index: err warning notice info debug */
 };
 
 extern const struct config_option monitor_options[];

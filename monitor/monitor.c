@@ -5,6 +5,7 @@
 
 #include "actuator-link.h"
 #include "log.h"
+#include "low-memory.h"
 #include "names.h"
 #include "pause.h"
 #include "record.h"
@@ -46,6 +47,7 @@ struct monitor {
     struct pause pause;
     uint64_t headroom_told; /* to whoever listens */
     uint64_t headroom_told_at;
+    struct low_memory low_memory;
 
     const struct monitor_ops *ops;
     void *ops_userdata;
@@ -195,6 +197,17 @@ static void say_headroom(struct monitor *m, uint64_t now)
         m->ops->headroom_changed(m->ops_userdata);
 }
 
+/* Only while memory would be asked for. */
+static void warn_programs(struct monitor *m, const struct decision *d, uint64_t now)
+{
+    enum low_memory_level level = LOW_MEMORY_NONE;
+
+    if (m->config.low_memory_warnings && monitor_mode(m) == MONITOR_AUTO && m->ops)
+        level = low_memory_step(&m->low_memory, d, m->state.refused, now);
+    if (level != LOW_MEMORY_NONE)
+        m->ops->low_memory(level, d, m->ops_userdata);
+}
+
 static void say_level(struct monitor *m, enum channel_level old, const struct decision *d, uint64_t now)
 {
     if (d->level == old)
@@ -230,6 +243,7 @@ static void monitor_step(struct monitor *m)
     keep_guard(m, &d, now);
     say_level(m, old_level, &d, now);
     say_headroom(m, now);
+    warn_programs(m, &d, now);
     if (now - m->reported >= REPORT_USEC)
         report(m, now);
 }
@@ -382,7 +396,7 @@ void monitor_configure(struct monitor *m, const struct monitor_config *c)
     m->decide_config.page_size = (uint64_t)sysconf(_SC_PAGESIZE);
     m->state.settle_usec = m->decide_config.settle_usec;
     if (m->ops)
-        m->ops->mode_changed(m->ops_userdata);
+        m->ops->configured(m->ops_userdata);
 }
 
 static void on_pause_changed(void *userdata)
@@ -459,6 +473,11 @@ enum monitor_mode monitor_mode(const struct monitor *m)
 enum channel_level monitor_level(const struct monitor *m)
 {
     return m->decision.level;
+}
+
+bool monitor_warns_programs(const struct monitor *m)
+{
+    return m->config.low_memory_warnings;
 }
 
 uint64_t monitor_available(const struct monitor *m)

@@ -3,6 +3,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "low-memory.h"
 #include "monitor-config.h"
 #include "notes.h"
 #include "pause.h"
@@ -16,6 +17,8 @@ struct monitor_ops {
     void (*decided)(const struct monitor_note *note, void *userdata);
     void (*mode_changed)(void *userdata); /* or a pause's end or reason */
     void (*headroom_changed)(void *userdata);
+    void (*configured)(void *userdata); /* with the mode that holds now */
+    void (*low_memory)(enum low_memory_level level, const struct decision *d, void *userdata);
 };
 
 struct monitor_options {
@@ -37,6 +40,7 @@ struct pause *monitor_pause(struct monitor *m);
 
 enum monitor_mode monitor_mode(const struct monitor *m);
 enum channel_level monitor_level(const struct monitor *m);
+bool monitor_warns_programs(const struct monitor *m);
 uint64_t monitor_available(const struct monitor *m);
 uint64_t monitor_headroom(const struct monitor *m);
 uint32_t monitor_some10(const struct monitor *m);

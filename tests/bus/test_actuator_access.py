@@ -178,6 +178,8 @@ def test_installed_bus_policy(stage):
     assert own(nobody, 'org.vmtide.Monitor1')
     # Root may own it too, so that a monitor that is started by hand ends when there is one.
     assert not own(root, 'org.vmtide.Monitor1')
+    assert not own(stranger, 'org.freedesktop.LowMemoryMonitor')
+    assert own(nobody, 'org.freedesktop.LowMemoryMonitor')
     stage.start('policed-actuator', BUILD / 'actuator/vmtide-actuator', f'--port={stage.folder}/none',
                 f'--sysfs={stage.folder}/sys', f'--procfs={stage.folder}/proc', f'--cgroupfs={stage.folder}/cgroup',
                 f'--bus=unix:path={stage.folder}/policed',
