@@ -7,7 +7,9 @@
 
 uint64_t grant_spendable(const struct grant_host *host)
 {
-    return host->known ? sub_floor(sub_floor(host->available, host->reserve), host->promised) : 0;
+    uint64_t left = sub_floor(sub_floor(host->available, host->reserve), host->promised);
+
+    return host->known ? sub_floor(left, host->held) : 0;
 }
 
 static void give(struct grant *g, uint64_t wanted, uint64_t requested_size)
@@ -47,6 +49,9 @@ static void pay(const struct grant_limits *limits, const struct grant_vm *vm, co
     else if (!host->known)
         refuse(ret, CHANNEL_CODE_HOST_MEMORY, "%s more asked, but the host's free memory is not known",
                 FORMAT_BYTES(missing));
+    else if (host->held > 0)
+        refuse(ret, CHANNEL_CODE_HOST_MEMORY, "%s more asked, the host has %s to give beside %s for others",
+                FORMAT_BYTES(missing), FORMAT_BYTES(spendable), FORMAT_BYTES(host->held));
     else
         refuse(ret, CHANNEL_CODE_HOST_MEMORY, "%s more asked, the host has %s to give", FORMAT_BYTES(missing),
                 FORMAT_BYTES(spendable));

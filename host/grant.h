@@ -23,6 +23,7 @@ struct grant_host {
     uint64_t available; /* MemAvailable */
     uint64_t reserve;   /* never granted */
     uint64_t promised;  /* granted to any VM and not touched yet: MemAvailable still counts it */
+    uint64_t held;      /* of what is left, for others who want it too */
 };
 
 enum grant_verdict {

@@ -5,6 +5,7 @@
 #include "config.h"
 #include "log.h"
 #include "meminfo.h"
+#include "share.h"
 
 /* Daemons, page tables and the kernel of the host itself grow too, QEMU by some MiB for each GiB it hands
  * out. */
@@ -19,6 +20,7 @@
 
 static const struct config_option host_options[] = {
     { "Host", "HostReserve", CONFIG_BYTES, offsetof(struct host_config, host_reserve), 0, INT64_MAX, NULL },
+    { "Host", "OverCommit", CONFIG_BOOL, offsetof(struct host_config, over_commit), 0, 0, NULL },
     { "Host", "RequestRate", CONFIG_UINT, offsetof(struct host_config, request_rate), 1, 1000, NULL },
     { "Host", "RequestBurst", CONFIG_UINT, offsetof(struct host_config, request_burst), 1, 1000, NULL },
     { "Host", "QMPTimeout", CONFIG_USEC, offsetof(struct host_config, qmp_timeout), TIME_MIN, TIME_MAX,
@@ -39,6 +41,7 @@ static const struct config_option vm_options[] = {
     { "VM", "Device", CONFIG_STRING, offsetof(struct vm_config, devices), 0, 0, NULL },
     { "VM", "MinSize", CONFIG_BYTES, offsetof(struct vm_config, min_size), 0, INT64_MAX, NULL },
     { "VM", "MaxSize", CONFIG_BYTES, offsetof(struct vm_config, max_size), 0, INT64_MAX, NULL },
+    { "VM", "Weight", CONFIG_UINT, offsetof(struct vm_config, weight), 1, SHARE_WEIGHT_MAX, NULL },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
 
@@ -95,6 +98,7 @@ static struct vm_config *add_vm(struct host_config *c, const char *name)
 
     vm->name = g_strdup(name);
     vm->max_size = UINT64_MAX;
+    vm->weight = SHARE_WEIGHT_DEFAULT;
     g_ptr_array_add(c->vms, vm);
     return vm;
 }
@@ -120,6 +124,7 @@ static const struct config_option *find_option(const char *name)
         { "device", "Device" },
         { "min", "MinSize" },
         { "max", "MaxSize" },
+        { "weight", "Weight" },
     };
 
     for (size_t i = 0; i < ELEMENTSOF(names); i++)
@@ -137,7 +142,7 @@ static int set_adhoc(struct vm_config *vm, const char *part, uint32_t *seen, cha
     const struct config_option *o = key ? find_option(key) : NULL;
 
     if (!o) {
-        *ret_error = g_strdup_printf("'%s' is none of channel=, qmp=, device=, min=, max=", part);
+        *ret_error = g_strdup_printf("'%s' is none of channel=, qmp=, device=, min=, max=, weight=", part);
         return -EINVAL;
     }
     if (*seen & (1u << (o - vm_options))) {
@@ -280,7 +285,7 @@ int host_config_add_vms(struct host_config *c, char *const *adhoc, char **ret_er
         if (r < 0) {
             *ret_error = g_strdup_printf(
                     "--vm=%s: %s; expected is NAME,channel=PATH,qmp=PATH,device=ID[+ID...]"
-                    "[,min=SIZE][,max=SIZE], for instance guest1,channel=/run/vms/guest1.sock,"
+                    "[,min=SIZE][,max=SIZE][,weight=N], for instance guest1,channel=/run/vms/guest1.sock,"
                     "qmp=/run/vms/guest1-qmp.sock,device=vm0,max=8G",
                     adhoc[i], error);
             return r;

@@ -15,10 +15,12 @@ struct vm_config {
     unsigned n_devices;
     uint64_t min_size;
     uint64_t max_size; /* bytes; UINT64_MAX: what the devices can hold */
+    uint32_t weight;
 };
 
 struct host_config {
     uint64_t host_reserve; /* bytes */
+    bool over_commit;      /* what is granted and not touched is granted again */
     uint32_t request_rate; /* for each VM, a second */
     uint32_t request_burst;
     uint64_t qmp_timeout; /* µs */

@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "host.h"
 
+#include "balance.h"
 #include "bytes.h"
 #include "log.h"
 #include "meminfo.h"
+#include "pressure.h"
 #include "service.h"
 #include "vm.h"
 
 /* Those who wait for room look at numbers of up to this age: with many of them the host is not read for each.
  */
 #define STALE_USEC (500 * USEC_PER_MSEC)
+/* How often the host's own pressure is looked at, and how often while somebody lacks memory. */
+#define LOOK_USEC (10 * USEC_PER_SEC)
+#define LOOK_SHORT_USEC USEC_PER_SEC
 
 /* One VM and what it was made of. */
 struct entry {
+    struct host *host;
     struct vm *vm;
     char *channel;
     char *qmp;
@@ -24,9 +30,13 @@ struct host {
     sd_event *event;
     char *procfs;
     char *meminfo;
+    char *pressure;
     uint64_t reserve;
+    bool over_commit;
     GPtrArray *entries;
-    struct grant_host numbers;
+    GArray *shares; /* of struct share_vm, as entries */
+    sd_event_source *timer;
+    struct balance_host numbers;
     uint64_t read_at;
     struct log_repeat log_meminfo;
 };
@@ -41,34 +51,91 @@ static void entry_free(void *p)
     g_free(e);
 }
 
+static void add_promised(struct host *h)
+{
+    for (unsigned i = 0; i < h->entries->len && !h->over_commit; i++) {
+        struct entry *e = g_ptr_array_index(h->entries, i);
+        uint64_t *promised = &h->numbers.numbers.promised;
+
+        if (bytes_add(*promised, vm_promised(e->vm), promised) < 0)
+            *promised = UINT64_MAX;
+    }
+}
+
 static void read_numbers(struct host *h)
 {
+    struct pressure p;
     struct meminfo m;
     int r = meminfo_read(h->meminfo, &m);
 
-    h->numbers = (struct grant_host){ .known = r >= 0, .reserve = h->reserve };
+    h->numbers = (struct balance_host){ .numbers = { .known = r >= 0, .reserve = h->reserve } };
     h->read_at = now_usec();
     if (r < 0) {
         log_repeated(&h->log_meminfo, h->read_at, LOG_ERR, "cannot read %s: %s; no growth is granted",
                 h->meminfo, strerror(-r));
         return;
     }
-    h->numbers.available = m.available;
+    h->numbers.numbers.available = m.available;
+    h->numbers.total = m.total;
+    add_promised(h);
+    if (pressure_read(h->pressure, &p) < 0)
+        return;
+    h->numbers.have_pressure = true;
+    h->numbers.pressure10 = p.some.avg10;
+}
+
+static const struct share_vm *read_shares(struct host *h)
+{
+    g_array_set_size(h->shares, h->entries->len);
     for (unsigned i = 0; i < h->entries->len; i++) {
         struct entry *e = g_ptr_array_index(h->entries, i);
 
-        if (bytes_add(h->numbers.promised, vm_promised(e->vm), &h->numbers.promised) < 0)
-            h->numbers.promised = UINT64_MAX;
+        vm_share(e->vm, &g_array_index(h->shares, struct share_vm, i));
     }
+    return &g_array_index(h->shares, struct share_vm, 0);
+}
+
+static void look_in(struct host *h, uint64_t usec)
+{
+    (void)sd_event_source_set_time_relative(h->timer, usec);
+    (void)sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
 }
 
 static void on_budget(struct grant_host *ret, bool fresh, void *userdata)
 {
-    struct host *h = userdata;
+    struct entry *e = userdata;
+    struct host *h = e->host;
+    const struct share_vm *shares;
+    unsigned i = 0;
 
     if (fresh || now_usec() - h->read_at >= STALE_USEC)
         read_numbers(h);
-    *ret = h->numbers;
+    *ret = h->numbers.numbers;
+    if (!g_ptr_array_find(h->entries, e, &i))
+        return;
+    shares = read_shares(h);
+    ret->held = balance_held(&h->numbers, shares, h->entries->len, i);
+    if (shares[i].claim > grant_spendable(ret))
+        look_in(h, LOOK_SHORT_USEC);
+}
+
+/* Asks back what is missing from those who have more than they need. */
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct host *h = userdata;
+    const struct share_vm *shares;
+    g_autofree uint64_t *ask = g_new(uint64_t, h->entries->len + 1);
+    uint64_t wanted;
+
+    read_numbers(h);
+    shares = read_shares(h);
+    wanted = balance_wanted(&h->numbers, shares, h->entries->len);
+    share_ask(shares, h->entries->len, wanted, ask);
+    for (unsigned i = 0; i < h->entries->len; i++)
+        if (ask[i] > 0)
+            (void)vm_ask_spare(((struct entry *)g_ptr_array_index(h->entries, i))->vm, ask[i]);
+    look_in(h, wanted > 0 ? LOOK_SHORT_USEC : LOOK_USEC);
+    return 0;
 }
 
 static struct vm_settings make_settings(const struct host_config *c, const struct vm_config *vm)
@@ -77,6 +144,7 @@ static struct vm_settings make_settings(const struct host_config *c, const struc
         .n_devices = vm->n_devices,
         .min_size = vm->min_size,
         .max_size = vm->max_size,
+        .weight = vm->weight,
         .request_rate = c->request_rate,
         .request_burst = c->request_burst,
         .progress_usec = c->progress_usec,
@@ -107,11 +175,12 @@ static int add_vm(struct host *h, const struct host_config *c, const struct vm_c
     };
     int r;
 
+    e->host = h;
     e->channel = g_strdup(vm->channel);
     e->qmp = g_strdup(vm->qmp);
     e->settings = options.settings;
     e->qmp_timeout = c->qmp_timeout;
-    r = vm_new(h->event, &options, on_budget, h, &e->vm);
+    r = vm_new(h->event, &options, on_budget, e, &e->vm);
     if (r < 0) {
         entry_free(e);
         return r;
@@ -145,6 +214,7 @@ static int apply(struct host *h, const struct host_config *c)
     int r = 0;
 
     h->reserve = c->host_reserve;
+    h->over_commit = c->over_commit;
     for (unsigned i = h->entries->len; i-- > 0;)
         if (!is_wanted(g_ptr_array_index(h->entries, i), c))
             g_ptr_array_remove_index(h->entries, i);
@@ -170,8 +240,12 @@ int host_new(sd_event *event, const struct host_config *config, const char *proc
     h->event = sd_event_ref(event);
     h->procfs = g_strdup(procfs);
     h->meminfo = g_strdup_printf("%s/meminfo", procfs);
+    h->pressure = g_strdup_printf("%s/pressure/memory", procfs);
     h->entries = g_ptr_array_new_with_free_func(entry_free);
-    r = apply(h, config);
+    h->shares = g_array_new(false, true, sizeof(struct share_vm));
+    r = sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, LOOK_USEC, USEC_PER_SEC, on_look, h);
+    if (r >= 0)
+        r = apply(h, config);
     if (r < 0) {
         host_free(h);
         return r;
@@ -185,9 +259,12 @@ struct host *host_free(struct host *h)
     if (!h)
         return NULL;
     g_ptr_array_unref(h->entries);
+    g_array_unref(h->shares);
+    sd_event_source_disable_unref(h->timer);
     sd_event_unref(h->event);
     g_free(h->procfs);
     g_free(h->meminfo);
+    g_free(h->pressure);
     g_free(h);
     return NULL;
 }

@@ -13,6 +13,7 @@ struct share_vm {
     uint64_t committed; /* bytes that the host owes it */
     uint64_t claim;     /* bytes that it wants beyond that; 0: none */
     bool urgent;        /* it says that it is short of memory, not just growing */
+    uint64_t coming;    /* bytes on their way back: asked for, or being unplugged */
     uint64_t spare;     /* bytes that it could give back; 0: none, or not to be asked now */
 };
 

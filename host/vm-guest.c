@@ -30,7 +30,7 @@ static void ask_who(struct vm_state *s, uint64_t now)
 void vm_guest_forget(struct vm_state *s)
 {
     s->greeted = s->welcomed = s->who_wanted = false;
-    s->shrink_id = 0;
+    vm_share_forget(s);
     vm_request_forget(s);
 }
 
@@ -158,11 +158,12 @@ static void on_hello(struct vm_state *s, const struct channel_message *m, uint64
     vm_guest_known(s, now);
 }
 
-static void on_declined(struct vm_state *s, const struct channel_message *m)
+static void on_declined(struct vm_state *s, const struct channel_message *m, uint64_t now)
 {
     if (s->shrink_id == 0 || m->id != s->shrink_id)
         return;
     s->shrink_id = 0;
+    vm_share_declined(s, now);
     vm_note(s, &(struct vm_note){ .type = VM_NOTE_DECLINED, .wanted = s->shrink_size, .code = m->code });
 }
 
@@ -204,7 +205,11 @@ void vm_state_guest_message(struct vm_state *s, const struct channel_message *m,
     else if (m->op == CHANNEL_RESIZE)
         vm_request_push(s, m, now);
     else if (m->op == CHANNEL_DECLINED)
-        on_declined(s, m);
+        on_declined(s, m, now);
+    else if (m->op == CHANNEL_STATS)
+        s->stats = (struct vm_stats){
+            .available = m->available, .total = m->total, .level = m->level, .time = now
+        };
 }
 
 static void on_silence(struct vm_state *s, uint64_t now)

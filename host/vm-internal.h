@@ -25,6 +25,13 @@ void vm_request_pump(struct vm_state *s, uint64_t now); /* begins the next one, 
 void vm_request_timer(struct vm_state *s, uint64_t now);
 uint64_t vm_request_deadline(const struct vm_state *s);
 
+/* vm-share.c */
+void vm_share_claim(struct vm_state *s, uint64_t missing); /* refused for want of memory: bytes */
+void vm_share_told_room(struct vm_state *s, uint64_t now);
+void vm_share_forget(struct vm_state *s);
+void vm_share_declined(struct vm_state *s, uint64_t now);
+void vm_share_moved(struct vm_state *s, uint64_t was, uint64_t requested, uint64_t now);
+
 /* vm-job.c */
 void vm_job_begin(struct vm_state *s, const struct vm_request *r, const struct grant_host *host,
         const uint64_t targets[], uint64_t now);

@@ -51,6 +51,7 @@ static void finish(struct vm_state *s, bool ok, uint64_t now)
     case VM_ORIGIN_GUEST:
     case VM_ORIGIN_FORGOTTEN:
     case VM_ORIGIN_MIN:
+        vm_share_moved(s, job.was, vm_state_requested(s), now);
         if (ok || moved_as_wanted(s, &job))
             tell_granted(s, &job, now);
         else

@@ -123,6 +123,7 @@ static void wait_for_memory(struct vm_state *s, uint64_t missing, uint64_t now)
     s->waiting_memory = true;
     s->waiting_since = now;
     s->waiting_bytes = MIN_OF(missing, ROOM_BYTES);
+    vm_share_claim(s, missing);
     s->room_check_at = now + ROOM_USEC;
 }
 
@@ -155,6 +156,7 @@ static void check_room(struct vm_state *s, const struct grant_host *host, uint64
     if (!s->known || grant_spendable(host) < s->waiting_bytes)
         return;
     s->waiting_memory = false;
+    vm_share_told_room(s, now);
     vm_tell(s, &(struct channel_message){ .op = CHANNEL_ROOM });
     vm_note(s, &(struct vm_note){ .type = VM_NOTE_ROOM, .host = *host });
 }

@@ -91,6 +91,7 @@ void vm_state_configure(struct vm_state *s, const struct vm_settings *settings, 
 
     s->settings.min_size = settings->min_size;
     s->settings.max_size = settings->max_size;
+    s->settings.weight = settings->weight;
     s->settings.request_rate = settings->request_rate;
     s->settings.request_burst = settings->request_burst;
     s->settings.progress_usec = settings->progress_usec;

@@ -7,6 +7,7 @@
 #include "device.h"
 #include "grant.h"
 #include "ratelimit.h"
+#include "share.h"
 
 /* One VM as a pure state machine: what happened goes in, what is to be done comes out as actions. It has no
  * clock (now in µs comes with each input), no fd and no log. vm.c carries the actions out and feeds back what
@@ -25,6 +26,7 @@ struct vm_settings {
     unsigned n_devices;
     uint64_t min_size;
     uint64_t max_size;     /* UINT64_MAX: what the devices can hold */
+    uint32_t weight;       /* beside other VMs, when there is not enough */
     uint32_t request_rate; /* resize a second */
     uint32_t request_burst;
     uint64_t progress_usec; /* without progress for this long: set the same requested size again */
@@ -125,6 +127,15 @@ struct vm_follow {
     uint64_t kick_delay;
 };
 
+/* What the guest last said about itself; believed only so far that it is asked to give back, or waits less.
+ */
+struct vm_stats {
+    uint64_t available;
+    uint64_t total;
+    enum channel_level level;
+    uint64_t time; /* 0: it said nothing */
+};
+
 struct vm_state {
     struct vm_settings settings;
     GArray *actions; /* of struct vm_action, in order; vm.c takes them out */
@@ -155,6 +166,7 @@ struct vm_state {
     uint64_t told_requested;
     uint64_t told_max;
     uint64_t told_min;
+    struct vm_stats stats;
 
     /* requests */
     struct bucket bucket;
@@ -171,6 +183,14 @@ struct vm_state {
     uint64_t waiting_bytes;
     uint64_t room_check_at;
     uint64_t room_rate_at; /* USEC_FOREVER: nobody waits for a token */
+
+    /* among others */
+    uint64_t claim;       /* bytes that were refused for want of memory */
+    uint64_t claim_until; /* USEC_FOREVER: until there is room */
+    bool spare_asked;     /* the guest is to give back what it does not need, and has not yet */
+    uint64_t spare_given; /* when it did; 0: not, or long since */
+    uint64_t spare_at;    /* not to be asked before */
+    uint64_t spare_back_off;
 
     struct vm_follow follow;
 
@@ -193,6 +213,11 @@ void vm_state_guest_message(struct vm_state *s, const struct channel_message *m,
 void vm_state_guest_noise(struct vm_state *s, uint64_t now);
 /* Asks the guest to give back down to size (bytes). -ENOTCONN: no guest has said hello. */
 int vm_state_ask_shrink(struct vm_state *s, uint64_t size, const char *reason);
+/* The same for bytes that share_ask() wants of it; who declines, does not answer or needs the memory again
+ * soon is asked less and less often. */
+int vm_state_ask_spare(struct vm_state *s, uint64_t bytes, uint64_t now);
+/* What it is among others. */
+void vm_state_share(const struct vm_state *s, uint64_t now, struct share_vm *ret);
 
 /* Inputs from QEMU's side. */
 void vm_state_qmp_up(struct vm_state *s, uint64_t now);

@@ -310,10 +310,15 @@ uint64_t vm_promised(struct vm *vm)
     return sub_floor(whole, rss);
 }
 
-int vm_ask_shrink(struct vm *vm, uint64_t size, const char *reason)
+int vm_ask_spare(struct vm *vm, uint64_t bytes)
 {
-    int r = vm_state_ask_shrink(&vm->state, size, reason);
+    int r = vm_state_ask_spare(&vm->state, bytes, now_usec());
 
     drain(vm);
     return r;
+}
+
+void vm_share(const struct vm *vm, struct share_vm *ret)
+{
+    vm_state_share(&vm->state, now_usec(), ret);
 }

@@ -28,5 +28,6 @@ const char *vm_name(const struct vm *vm);
 /* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less QEMU's
  * RSS. */
 uint64_t vm_promised(struct vm *vm);
-/* Asks the guest to give back down to size (bytes). -ENOTCONN: no guest has said hello. */
-int vm_ask_shrink(struct vm *vm, uint64_t size, const char *reason);
+/* As vm_state_ask_spare() and vm_state_share(). */
+int vm_ask_spare(struct vm *vm, uint64_t bytes);
+void vm_share(const struct vm *vm, struct share_vm *ret);

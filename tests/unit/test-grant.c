@@ -55,7 +55,7 @@ static void test_table(void **state)
 
     for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
         struct grant_vm vm = { .requested_size = rows[i].requested, .committed = rows[i].committed };
-        struct grant_host host = { true, GIB(2) + rows[i].spendable, GIB(1), GIB(1) };
+        struct grant_host host = { true, GIB(2) + rows[i].spendable, GIB(1), GIB(1), 0 };
         struct grant g = { 0 };
 
         grant_decide(&limits, &vm, &host, rows[i].wanted, &g);
@@ -81,7 +81,7 @@ static void test_texts(void **state)
         { GIB(2), "1G more asked, the host has 1M to give" },
     };
     const struct grant_vm vm = { .requested_size = GIB(1), .committed = GIB(1) };
-    struct grant_host host = { true, GIB(2) + MIB(1), GIB(1), GIB(1) };
+    struct grant_host host = { true, GIB(2) + MIB(1), GIB(1), GIB(1), 0 };
     struct grant g;
 
     for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
@@ -98,15 +98,19 @@ static void test_texts(void **state)
 
 static void test_nothing_is_spent_unknown(void **state)
 {
-    struct grant_host host = { false, GIB(64), 0, 0 };
+    struct grant_host host = { false, GIB(64), 0, 0, 0 };
 
     assert_int_equal(grant_spendable(&host), 0);
-    host = (struct grant_host){ true, GIB(2), GIB(1), GIB(2) };
+    host = (struct grant_host){ true, GIB(2), GIB(1), GIB(2), 0 };
     assert_int_equal(grant_spendable(&host), 0);
-    host = (struct grant_host){ true, GIB(4), GIB(1), UINT64_MAX };
+    host = (struct grant_host){ true, GIB(4), GIB(1), UINT64_MAX, 0 };
     assert_int_equal(grant_spendable(&host), 0);
-    host = (struct grant_host){ true, GIB(4), GIB(1), GIB(2) };
+    host = (struct grant_host){ true, GIB(4), GIB(1), GIB(2), 0 };
     assert_int_equal(grant_spendable(&host), GIB(1));
+    host.held = MIB(512);
+    assert_int_equal(grant_spendable(&host), MIB(512));
+    host.held = GIB(2);
+    assert_int_equal(grant_spendable(&host), 0);
 }
 
 static void test_property(void **state)
@@ -118,7 +122,8 @@ static void test_property(void **state)
         struct grant_limits l = { .block_size = MIB(1) << next_random(&x) % 4 };
         uint64_t blocks = GIB(16) / l.block_size, wanted;
         struct grant_host host = { next_random(&x) % 16 != 0, next_random(&x) % GIB(32),
-            next_random(&x) % GIB(4), next_random(&x) % GIB(16) };
+            next_random(&x) % GIB(4), next_random(&x) % GIB(16),
+            next_random(&x) % 4 == 0 ? next_random(&x) % GIB(2) : 0 };
         struct grant_vm vm;
         struct grant g;
 

@@ -46,32 +46,34 @@ static void test_out(void **state)
         uint64_t spendable;
         uint64_t give[3];
     } rows[] = {
-        { "enough for all", { { 100, 0, 300, false, 0 }, { 1, 900, 200, false, 0 }, { 1, 0, 0, false, 0 } },
-                500, { 300, 200, 0 } },
+        { "enough for all",
+                { { 100, 0, 300, false, 0, 0 }, { 1, 900, 200, false, 0, 0 }, { 1, 0, 0, false, 0, 0 } }, 500,
+                { 300, 200, 0 } },
         { "equal weights, equal sizes",
-                { { 1, 100, 300, false, 0 }, { 1, 100, 300, false, 0 }, { 1, 0, 0, false, 0 } }, 400,
+                { { 1, 100, 300, false, 0, 0 }, { 1, 100, 300, false, 0, 0 }, { 1, 0, 0, false, 0, 0 } }, 400,
                 { 200, 200, 0 } },
         { "who has less comes first",
-                { { 1, 500, 300, false, 0 }, { 1, 100, 300, false, 0 }, { 1, 0, 0, false, 0 } }, 250,
+                { { 1, 500, 300, false, 0, 0 }, { 1, 100, 300, false, 0, 0 }, { 1, 0, 0, false, 0, 0 } }, 250,
                 { 0, 250, 0 } },
-        { "by weight", { { 3, 0, 900, false, 0 }, { 1, 0, 900, false, 0 }, { 1, 0, 0, false, 0 } }, 400,
-                { 300, 100, 0 } },
+        { "by weight", { { 3, 0, 900, false, 0, 0 }, { 1, 0, 900, false, 0, 0 }, { 1, 0, 0, false, 0, 0 } },
+                400, { 300, 100, 0 } },
         { "what one does not want is the others'",
-                { { 1, 0, 10, false, 0 }, { 1, 0, 900, false, 0 }, { 1, 0, 900, false, 0 } }, 410,
+                { { 1, 0, 10, false, 0, 0 }, { 1, 0, 900, false, 0, 0 }, { 1, 0, 900, false, 0, 0 } }, 410,
                 { 10, 200, 200 } },
         { "urgent first, whatever it has",
-                { { 1, 5000, 300, true, 0 }, { 100, 0, 900, false, 0 }, { 1, 0, 0, false, 0 } }, 400,
+                { { 1, 5000, 300, true, 0, 0 }, { 100, 0, 900, false, 0, 0 }, { 1, 0, 0, false, 0, 0 } }, 400,
                 { 300, 100, 0 } },
         { "urgent ones among themselves",
-                { { 1, 0, 300, true, 0 }, { 1, 0, 300, true, 0 }, { 9, 0, 300, false, 0 } }, 400,
+                { { 1, 0, 300, true, 0, 0 }, { 1, 0, 300, true, 0, 0 }, { 9, 0, 300, false, 0, 0 } }, 400,
                 { 200, 200, 0 } },
         { "a rest that cannot be divided goes somewhere",
-                { { 2, 0, 9, false, 0 }, { 2, 0, 9, false, 0 }, { 1, 0, 0, false, 0 } }, 5, { 3, 2, 0 } },
-        { "nothing to give", { { 1, 0, 9, true, 0 }, { 1, 0, 9, false, 0 }, { 1, 0, 0, false, 0 } }, 0,
-                { 0, 0, 0 } },
+                { { 2, 0, 9, false, 0, 0 }, { 2, 0, 9, false, 0, 0 }, { 1, 0, 0, false, 0, 0 } }, 5,
+                { 3, 2, 0 } },
+        { "nothing to give", { { 1, 0, 9, true, 0, 0 }, { 1, 0, 9, false, 0, 0 }, { 1, 0, 0, false, 0, 0 } },
+                0, { 0, 0, 0 } },
         { "numbers without sense",
-                { { 10000, UINT64_MAX, UINT64_MAX, false, 0 }, { 1, 0, UINT64_MAX, false, 0 },
-                        { 1, 0, 0, false, 0 } },
+                { { 10000, UINT64_MAX, UINT64_MAX, false, 0, 0 }, { 1, 0, UINT64_MAX, false, 0, 0 },
+                        { 1, 0, 0, false, 0, 0 } },
                 UINT64_MAX, { 0, UINT64_MAX, 0 } },
     };
 
@@ -88,10 +90,10 @@ static void test_out(void **state)
 static void test_ask(void **state)
 {
     static const struct share_vm vms[] = {
-        { 1, GIB(4), 0, false, GIB(1) },
-        { 1, GIB(4), 0, false, GIB(2) },
-        { 1, GIB(4), 0, false, 0 },
-        { 1, GIB(4), 0, false, MIB(128) },
+        { 1, GIB(4), 0, false, 0, GIB(1) },
+        { 1, GIB(4), 0, false, 0, GIB(2) },
+        { 1, GIB(4), 0, false, 0, 0 },
+        { 1, GIB(4), 0, false, 0, MIB(128) },
     };
     static const struct {
         uint64_t wanted;

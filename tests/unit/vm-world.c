@@ -110,7 +110,7 @@ void world_init(struct world *w, unsigned n_devices)
 
     memset(w, 0, sizeof(*w));
     w->now = 1000 * SECOND;
-    w->host = (struct grant_host){ true, GIB(64), GIB(1), 0 };
+    w->host = (struct grant_host){ true, GIB(64), GIB(1), 0, 0 };
     w->qemu_answers = w->guest_follows = true;
     for (unsigned i = 0; i < n_devices; i++)
         w->qemu[i] = (struct device_numbers){ .max_size = GIB(4), .block_size = MIB(2) };
