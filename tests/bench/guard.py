@@ -21,6 +21,7 @@ def switch(guest, destdir, arm):
     """Starts actuator and monitor anew, with the guard as the arm has it, and waits until it stands."""
     for path, text in surge_arms.guard_files(destdir, arm).items():
         guest.write(path, text)
+    lab.restarts_do_not_count(guest)
     guest.check('systemctl stop vmtide-monitor && systemctl restart vmtide-actuator && systemctl start vmtide-monitor',
                 timeout=60)
     lab.wait_connected(guest)
