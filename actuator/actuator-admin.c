@@ -54,7 +54,7 @@ void actuator_manual_asked(struct actuator *a, enum limits_verb verb, uint64_t b
 
 void actuator_manual_granted(struct actuator *a, const struct request *r, uint64_t requested_size)
 {
-    if (!r->manual || r->verb != LIMITS_PLUG)
+    if (r->origin != ACTUATOR_MANUAL || r->verb != LIMITS_PLUG)
         return;
     a->manual_floor = requested_size;
     actuator_set_timer(a->manual_timer, now_usec() + MANUAL_USEC);

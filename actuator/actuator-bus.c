@@ -330,6 +330,7 @@ struct actuator_bus *actuator_bus_free(struct actuator_bus *b)
         return NULL;
     actuator_give_up(b->actuator, "the actuator is being stopped");
     actuator_set_ops(b->actuator, NULL, NULL);
+    reserve_free(b->reserve);
     reclaim_worker_free(b->reclaim);
     authorize_free(b->authorize);
     peers_free(b->peers);

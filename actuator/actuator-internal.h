@@ -14,8 +14,9 @@
 
 struct request {
     enum limits_verb verb;
-    bool manual;
+    enum actuator_origin origin;
     uint64_t bytes;
+    uint64_t size; /* up to which to plug; 0: bytes more, or fewer */
     char reason[ACTUATOR_REASON_MAX + 1];
     actuator_done_t done;
     void *userdata;
@@ -41,6 +42,7 @@ struct actuator {
     bool sent;
     uint64_t sent_id;
     struct bucket bucket;
+    struct bucket reserve_bucket;
     struct bucket report_bucket;
     struct bucket refused_bucket;
 

@@ -64,12 +64,32 @@ int actuator_on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
             a->config.request_timeout_usec / USEC_PER_MSEC);
     /* Deadlines are in the queue's order. */
     while (a->queued > 0 && a->queue[0].deadline <= now_usec()) {
-        if (a->queue[0].verb == LIMITS_PLUG)
+        if (a->queue[0].verb == LIMITS_PLUG && a->queue[0].origin == ACTUATOR_MONITOR)
             guard_control_refused(a->guard, true);
         refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
     }
     actuator_send_next(a);
     return 0;
+}
+
+/* What the size of a reservation takes now. False: nothing, which is an answer. */
+static bool needs_more(struct actuator *a, struct request *r)
+{
+    uint64_t there = MAX_OF(a->limits.size, a->limits.requested_size);
+
+    if (r->size == 0 || r->size > there) {
+        r->bytes = r->size > 0 ? r->size - there : r->bytes;
+        return true;
+    }
+    return false;
+}
+
+static void answer_first(struct actuator *a)
+{
+    struct request r = a->queue[0];
+
+    queue_drop_first(a);
+    r.done(a->limits.requested_size, NULL, NULL, r.userdata);
 }
 
 static int send_resize(struct actuator *a, const struct request *r, uint64_t target)
@@ -85,12 +105,16 @@ static int send_resize(struct actuator *a, const struct request *r, uint64_t tar
 void actuator_send_next(struct actuator *a)
 {
     while (a->queued > 0 && !a->sent) {
-        const struct request *r = &a->queue[0];
+        struct request *r = &a->queue[0];
         char text[LIMITS_TEXT_MAX];
         const char *error;
         uint64_t target;
         int e;
 
+        if (!needs_more(a, r)) {
+            answer_first(a);
+            continue;
+        }
         if (limits_target(&a->limits, r->verb, r->bytes, &target, &error, text) < 0) {
             refuse_first(a, error, text);
             continue;
@@ -109,40 +133,85 @@ void actuator_send_next(struct actuator *a)
     actuator_set_timer(a->timeout, a->queued > 0 ? a->queue[0].deadline : USEC_FOREVER);
 }
 
-void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
-        bool manual, actuator_done_t done, void *userdata)
+static bool is_too_fast(struct actuator *a, struct bucket *b, uint64_t now, char *ret_text)
 {
-    uint64_t now = now_usec();
-    struct request r = {
-        .verb = verb,
-        .manual = manual,
-        .bytes = bytes,
-        .done = done,
-        .userdata = userdata,
-        .deadline = now + a->config.request_timeout_usec,
-    };
+    if (bucket_take(b, now))
+        return false;
+    (void)snprintf(ret_text, LIMITS_TEXT_MAX,
+            "more than the rate of %" PRIu32 " requests a second (%" PRIu32
+            " at once) allows; try again in %" PRIu64 " ms",
+            a->config.request_rate, a->config.request_burst, bucket_wait(b, now) / USEC_PER_MSEC + 1);
+    return true;
+}
+
+int actuator_may_reserve(struct actuator *a, char ret_text[static LIMITS_TEXT_MAX])
+{
+    return is_too_fast(a, &a->reserve_bucket, now_usec(), ret_text) ? -EBUSY : 0;
+}
+
+/* A place in the queue: half of them are not for reservations. */
+static bool has_place(const struct actuator *a, enum actuator_origin origin)
+{
+    unsigned reservations = 0;
+
+    for (unsigned i = 0; i < a->queued; i++)
+        reservations += a->queue[i].origin == ACTUATOR_RESERVATION;
+    return a->queued < ACTUATOR_QUEUE_MAX &&
+           (origin != ACTUATOR_RESERVATION || reservations < ACTUATOR_QUEUE_MAX / 2);
+}
+
+static void submit(struct actuator *a, const struct request *r)
+{
     char text[LIMITS_TEXT_MAX];
     const char *error;
 
-    (void)snprintf(r.reason, sizeof(r.reason), "%s", reason);
     actuator_look_for_device(a);
-    if (!bucket_take(&a->bucket, now)) {
-        (void)snprintf(text, sizeof(text),
-                "more than the rate of %" PRIu32 " requests a second (%" PRIu32
-                " at once) allows; try again in %" PRIu64 " ms",
-                a->config.request_rate, a->config.request_burst,
-                bucket_wait(&a->bucket, now) / USEC_PER_MSEC + 1);
-        actuator_refuse(a, &r, ERROR_RATE_LIMITED, text);
-    } else if (limits_check(&a->limits, verb, bytes, &error, text) < 0)
-        actuator_refuse(a, &r, error, text);
-    else if (a->queued >= ACTUATOR_QUEUE_MAX) {
+    if (r->origin != ACTUATOR_RESERVATION && is_too_fast(a, &a->bucket, now_usec(), text))
+        actuator_refuse(a, r, ERROR_RATE_LIMITED, text);
+    else if (limits_check(&a->limits, r->verb, r->bytes, &error, text) < 0)
+        actuator_refuse(a, r, error, text);
+    else if (!has_place(a, r->origin)) {
         (void)snprintf(text, sizeof(text),
                 "%u requests are waiting already; try again when they are answered", a->queued);
-        actuator_refuse(a, &r, ERROR_BUSY, text);
+        actuator_refuse(a, r, ERROR_BUSY, text);
     } else {
-        if (manual)
-            actuator_manual_asked(a, verb, bytes);
-        a->queue[a->queued++] = r;
+        if (r->origin == ACTUATOR_MANUAL)
+            actuator_manual_asked(a, r->verb, r->bytes);
+        a->queue[a->queued++] = *r;
         actuator_send_next(a);
     }
+}
+
+void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
+        enum actuator_origin origin, actuator_done_t done, void *userdata)
+{
+    struct request r = {
+        .verb = verb,
+        .origin = origin,
+        .bytes = bytes,
+        .done = done,
+        .userdata = userdata,
+        .deadline = now_usec() + a->config.request_timeout_usec,
+    };
+
+    (void)snprintf(r.reason, sizeof(r.reason), "%s", reason);
+    submit(a, &r);
+}
+
+void actuator_request_size(
+        struct actuator *a, uint64_t size, const char *reason, actuator_done_t done, void *userdata)
+{
+    uint64_t there = MAX_OF(a->limits.size, a->limits.requested_size);
+    struct request r = {
+        .verb = LIMITS_PLUG,
+        .origin = ACTUATOR_RESERVATION,
+        .bytes = size > there ? size - there : a->limits.block_size,
+        .size = size,
+        .done = done,
+        .userdata = userdata,
+        .deadline = now_usec() + a->config.request_timeout_usec,
+    };
+
+    (void)snprintf(r.reason, sizeof(r.reason), "%s", reason);
+    submit(a, &r);
 }

@@ -183,7 +183,7 @@ static void take_refused(struct actuator *a, const struct channel_message *m)
 
     if (!actuator_answered(a, m->id, &r))
         return;
-    if (r.verb == LIMITS_PLUG && is_final(m->code))
+    if (r.verb == LIMITS_PLUG && r.origin == ACTUATOR_MONITOR && is_final(m->code))
         guard_control_refused(a->guard, true);
     actuator_refuse(a, &r, error_of_code(m->code), m->text);
     actuator_send_next(a);
@@ -340,6 +340,7 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
     a->onlining.wanted = c->onlining;
     if (rate_changed)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());
+    bucket_init(&a->reserve_bucket, c->request_rate, c->request_burst, now_usec());
     if (a->guard)
         guard_control_configure(a->guard, c->guard, c->guard_slices);
     if (a->link) {

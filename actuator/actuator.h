@@ -60,10 +60,23 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c);
 /* Refuses every request that waits. */
 void actuator_give_up(struct actuator *a, const char *text);
 
-/* manual: an administrator's, not the monitor's. What one plugs is a min size for 10 minutes, or until one
- * unplugs. */
+/* Whose request it is. What an administrator plugs by hand is a min size for 10 minutes, or until one
+ * unplugs; only what is refused to the monitor says that growth is over; reservations have a rate and places
+ * of their own, so that who may reserve cannot keep the monitor from growing. */
+enum actuator_origin {
+    ACTUATOR_MONITOR,
+    ACTUATOR_MANUAL,
+    ACTUATOR_RESERVATION,
+    _ACTUATOR_ORIGIN_MAX,
+    _ACTUATOR_ORIGIN_INVALID = -EINVAL,
+};
 void actuator_request(struct actuator *a, enum limits_verb verb, uint64_t bytes, const char *reason,
-        bool manual, actuator_done_t done, void *userdata);
+        enum actuator_origin origin, actuator_done_t done, void *userdata);
+/* Plugs up to a size, for a reservation: nothing, when that is there when its turn comes. */
+void actuator_request_size(
+        struct actuator *a, uint64_t size, const char *reason, actuator_done_t done, void *userdata);
+/* -EBUSY with a text: reservations come too fast. */
+int actuator_may_reserve(struct actuator *a, char ret_text[static LIMITS_TEXT_MAX]);
 /* Limits over the configuration's; max 0: the host's alone; UINT64_MAX: the one in force stays; both: the
  * configuration's again. persist: that outlives this process and a reboot.
  * -EINVAL or -EIO with the D-Bus error's name and a text; nothing has changed then. */

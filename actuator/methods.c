@@ -66,8 +66,9 @@ static int apply_resize(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
     if (r < 0)
         return r;
-    actuator_request(b->actuator, verb, bytes, reason, authorize_caller(b->authorize) != b->monitor_uid,
-            on_done, sd_bus_message_ref(m));
+    actuator_request(b->actuator, verb, bytes, reason,
+            authorize_caller(b->authorize) != b->monitor_uid ? ACTUATOR_MANUAL : ACTUATOR_MONITOR, on_done,
+            sd_bus_message_ref(m));
     return 1;
 }
 

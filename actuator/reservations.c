@@ -48,8 +48,6 @@ int reservations_add(struct reservations *r, const struct reservation *wanted, u
 void reservations_drop(struct reservations *r, size_t slot)
 {
     r->table[slot] = (struct reservation){ 0 };
-    if (reservations_bytes(r) == 0)
-        r->base = 0;
 }
 
 uint64_t reservations_bytes(const struct reservations *r)
@@ -63,23 +61,26 @@ uint64_t reservations_bytes(const struct reservations *r)
 
 uint64_t reservations_floor(const struct reservations *r)
 {
-    uint64_t sum = reservations_bytes(r);
+    uint64_t sum = reservations_bytes(r), base = 0;
 
-    return sum > 0 ? r->base + sum : 0;
+    for (size_t i = 0; i < RESERVATIONS_MAX; i++)
+        base = MAX_OF(base, r->table[i].base);
+    return sum > 0 ? base + sum : 0;
 }
 
-void reservations_raise(struct reservations *r, uint64_t size)
+uint64_t reservations_base(const struct reservations *r, uint64_t needed)
 {
-    r->base = MAX_OF(r->base, sub_floor(size, reservations_bytes(r)));
+    return sub_floor(needed, reservations_bytes(r));
 }
 
-uint64_t reservations_needed(const struct reservations *r, uint64_t bytes, uint64_t size,
+uint64_t reservations_needed(const struct reservations *r, uint64_t bytes, uint64_t waiting, uint64_t size,
         uint64_t requested_size, uint64_t available, uint64_t headroom)
 {
     uint64_t there = MAX_OF(size, requested_size), pending = sub_floor(requested_size, size);
     uint64_t floor = reservations_floor(r);
 
-    return MAX_OF(sub_floor(there + headroom + bytes, available + pending), floor > 0 ? floor + bytes : 0);
+    return MAX_OF(sub_floor(there + headroom + bytes + waiting, available + pending),
+            floor > 0 ? floor + bytes : 0);
 }
 
 char *reservations_format(const struct reservations *r)
@@ -87,7 +88,6 @@ char *reservations_format(const struct reservations *r)
     g_autoptr(GKeyFile) file = g_key_file_new();
 
     g_key_file_set_uint64(file, "Reservations", "LastId", r->last_id);
-    g_key_file_set_uint64(file, "Reservations", "Base", r->base);
     for (size_t i = 0; i < RESERVATIONS_MAX; i++) {
         const struct reservation *one = &r->table[i];
         char group[24];
@@ -96,6 +96,7 @@ char *reservations_format(const struct reservations *r)
             continue;
         (void)snprintf(group, sizeof(group), "%llu", (unsigned long long)one->id);
         g_key_file_set_uint64(file, group, "Bytes", one->bytes);
+        g_key_file_set_uint64(file, group, "Base", one->base);
         g_key_file_set_uint64(file, group, "Since", one->since);
         g_key_file_set_uint64(file, group, "Uid", one->uid);
         g_key_file_set_string(file, group, "Who", one->who);
@@ -127,6 +128,7 @@ static bool parse_one(GKeyFile *file, const char *group, struct reservation *ret
     uint64_t uid;
     bool good = g_ascii_string_to_unsigned(group, 10, 1, INT64_MAX, &ret->id, NULL) &&
                 get_number(file, group, "Bytes", INT64_MAX / RESERVATIONS_MAX, &ret->bytes) &&
+                get_number(file, group, "Base", INT64_MAX / 2, &ret->base) &&
                 get_number(file, group, "Since", INT64_MAX, &ret->since) &&
                 get_number(file, group, "Uid", UINT32_MAX, &uid) &&
                 get_text(file, group, "Who", ret->who, sizeof(ret->who)) &&
@@ -144,8 +146,7 @@ int reservations_parse(struct reservations *r, const char *text)
     size_t n = 0;
 
     if (!g_key_file_load_from_data(file, text, strlen(text), G_KEY_FILE_NONE, NULL) ||
-            !get_number(file, "Reservations", "LastId", INT64_MAX, &read.last_id) ||
-            !get_number(file, "Reservations", "Base", INT64_MAX, &read.base))
+            !get_number(file, "Reservations", "LastId", INT64_MAX, &read.last_id))
         return -EBADMSG;
     groups = g_key_file_get_groups(file, NULL);
     for (size_t i = 0; groups[i]; i++) {

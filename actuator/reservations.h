@@ -16,6 +16,7 @@
 struct reservation {
     uint64_t id; /* 0: free */
     uint64_t bytes;
+    uint64_t base;  /* the size that is kept beside what is reserved, for this one; 0: not granted yet */
     uint64_t since; /* CLOCK_BOOTTIME µs */
     uid_t uid;
     char who[RESERVATION_WHO_MAX + 1];
@@ -25,7 +26,6 @@ struct reservation {
 struct reservations {
     struct reservation table[RESERVATIONS_MAX];
     uint64_t last_id;
-    uint64_t base; /* the size that is kept beside what is reserved, while anything is */
 };
 
 /* A place for it; bytes of the others count as still unused, so each has its own. -EDQUOT with a text when it
@@ -38,12 +38,13 @@ void reservations_drop(struct reservations *r, size_t slot);
 uint64_t reservations_bytes(const struct reservations *r);
 /* The size that must not be left; 0: nothing is reserved. */
 uint64_t reservations_floor(const struct reservations *r);
-/* That much has to be plugged for the newest. */
-void reservations_raise(struct reservations *r, uint64_t size);
+/* The base of a new one for which needed has to be plugged, itself being in the table. */
+uint64_t reservations_base(const struct reservations *r, uint64_t needed);
 
 /* The size at which bytes are available beside the headroom, by what is now; less than the size when there is
- * more than that. Never less than the floor and the bytes. */
-uint64_t reservations_needed(const struct reservations *r, uint64_t bytes, uint64_t size,
+ * more than that. waiting: bytes of others that are in the table and in none of the numbers yet. Never less
+ * than the floor and the bytes. */
+uint64_t reservations_needed(const struct reservations *r, uint64_t bytes, uint64_t waiting, uint64_t size,
         uint64_t requested_size, uint64_t available, uint64_t headroom);
 
 /* For a restart: everything as text (g_free), and back. -EBADMSG: not believed, *r is untouched. */

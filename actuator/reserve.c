@@ -161,12 +161,13 @@ struct asked {
     struct reserve *reserve;
     uint64_t id;
     uint64_t needed; /* the size it takes */
+    uint64_t base;   /* of that, beside what is reserved */
     uint64_t target; /* that in whole blocks */
 };
 
-static void granted(struct reserve *r, size_t i, uint64_t needed)
+static void granted(struct reserve *r, size_t i, uint64_t needed, uint64_t base)
 {
-    reservations_raise(&r->table, needed);
+    r->table.table[i].base = base;
     r->slots[i].plugging = true;
     r->slots[i].target = needed;
     r->slots[i].deadline = now_usec() + RESERVE_TIMEOUT_USEC;
@@ -194,20 +195,25 @@ static void on_plugged(uint64_t requested_size, const char *error, const char *t
                 FORMAT_BYTES(requested_size), FORMAT_BYTES(asked->target));
         slot_fail(r, i, ERROR_HOST_REFUSED, part);
     } else
-        granted(r, i, asked->needed);
+        granted(r, i, asked->needed, asked->base);
 }
 
 static int find_target(
         struct reserve *r, uint64_t bytes, uint64_t *ret_needed, uint64_t *ret_target, sd_bus_error *error)
 {
     const struct actuator_view *v = &r->view;
-    uint64_t headroom = MAX_OF(HEADROOM_MIN, v->guard_headroom), needed, target;
+    uint64_t headroom = MAX_OF(HEADROOM_MIN, v->guard_headroom), needed, target, waiting = 0;
     struct meminfo m;
     int e = meminfo_read(r->meminfo, &m);
 
     if (e < 0)
         return sd_bus_error_setf(error, SD_BUS_ERROR_FAILED, "%s: %s", r->meminfo, strerror(-e));
-    needed = reservations_needed(&r->table, bytes, v->size, v->requested_size, m.available, headroom);
+    /* Those that wait for the host's answer are not in any of the numbers yet. */
+    for (size_t i = 0; i < RESERVATIONS_MAX; i++)
+        if (r->slots[i].waiting && !r->slots[i].plugging)
+            waiting += r->table.table[i].bytes;
+    needed =
+            reservations_needed(&r->table, bytes, waiting, v->size, v->requested_size, m.available, headroom);
     if (needed > v->max_size)
         return sd_bus_error_setf(error, ERROR_LIMIT_EXCEEDED,
                 "nothing is reserved: %s beside a headroom of %s need a size of %s, the max size is %s: %s "
@@ -247,12 +253,15 @@ int reserve_request(struct reserve *r, sd_bus_message *m, uid_t uid, uint64_t by
         const char *why, sd_bus_error *error)
 {
     struct reservation wanted = { .bytes = bytes, .uid = uid, .since = boottime_usec() };
-    uint64_t there = MAX_OF(r->view.size, r->view.requested_size), target = 0, needed = 0;
-    char text[RESERVATIONS_TEXT_MAX];
+    uint64_t there = MAX_OF(r->view.size, r->view.requested_size), target = 0, needed = 0, base;
+    char text[MAX_OF(RESERVATIONS_TEXT_MAX, LIMITS_TEXT_MAX)];
     struct asked *asked;
     size_t i;
-    int e = find_target(r, bytes, &needed, &target, error);
+    int e;
 
+    if (actuator_may_reserve(r->actuator, text) < 0)
+        return sd_bus_error_setf(error, ERROR_RATE_LIMITED, "nothing is reserved: %s", text);
+    e = find_target(r, bytes, &needed, &target, error);
     if (e < 0)
         return e;
     (void)snprintf(wanted.who, sizeof(wanted.who), "%s", who);
@@ -264,14 +273,17 @@ int reserve_request(struct reserve *r, sd_bus_message *m, uid_t uid, uint64_t by
         slot_end(r, i);
         return e;
     }
+    base = reservations_base(&r->table, needed);
     if (target <= there) {
-        granted(r, i, needed);
+        granted(r, i, needed, base);
         return 1;
     }
     asked = g_new(struct asked, 1);
-    *asked = (struct asked){ .reserve = r, .id = r->table.table[i].id, .needed = needed, .target = target };
+    *asked = (struct asked){
+        .reserve = r, .id = r->table.table[i].id, .needed = needed, .base = base, .target = target
+    };
     (void)snprintf(text, sizeof(text), "reserved for %s", who);
-    actuator_request(r->actuator, LIMITS_PLUG, target - there, text, false, on_plugged, asked);
+    actuator_request_size(r->actuator, target, text, on_plugged, asked);
     return 1;
 }
 

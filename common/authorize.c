@@ -126,6 +126,9 @@ static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *error)
     const struct authorize_rule *rule = find_rule(p.authorize->rules, sd_bus_message_get_member(p.message));
     bool interactive = sd_bus_message_get_allow_interactive_authorization(p.message) > 0;
 
+    /* Timed out here, it may live on there, with its dialogue. */
+    if (sd_bus_message_is_method_error(reply, NULL))
+        polkit_cancel(sd_bus_message_get_bus(p.message), p.cancel_id);
     if (polkit_read(reply, rule->member, rule->action, interactive, &denied) > 0)
         (void)carry_out(p.authorize, p.message, p.uid, p.apply, p.userdata);
     else

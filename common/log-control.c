@@ -61,7 +61,7 @@ static int read_level(sd_bus_message *m, int *ret, sd_bus_error *error)
     level = log_level_from_string(text);
     if (level < 0)
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                "LogLevel %s: not one of emerg, alert, crit, err, warning, notice, info, debug", text);
+                "LogLevel %.32s: not one of emerg, alert, crit, err, warning, notice, info, debug", text);
     *ret = level;
     return 1;
 }

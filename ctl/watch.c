@@ -79,7 +79,9 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     struct watch *w = userdata;
     int r = show(w);
 
-    if (r < 0)
+    /* Slow answers are what memory that is short looks like: the last screen stays, and the next second asks
+     * again. */
+    if (r < 0 && !(w->screen && r == -(int)FAULT_TRY_AGAIN))
         return sd_event_exit(w->event, -r);
     if (w->left > 0 && --w->left == 0)
         return sd_event_exit(w->event, FAULT_NONE);

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .actuator_stage import bare_stage, get, plug, refused, stage, STRANGER
+from .actuator_stage import bare_stage, get, plug, refusal, refused, stage, strict_stage, STRANGER
 from .conftest import ACTUATOR, MEMINFO, NOBODY
 from .peers import GIB, MIB, wait_until
 
@@ -225,6 +225,33 @@ def test_sixteen_for_a_user(stage):
     for fd in fds:
         os.close(fd)
     wait_until(lambda: not listed(client), 5, 'all have ended')
+
+
+def test_reservations_leave_the_monitor_its_rate_and_its_place(strict_stage):
+    """Forty at once, of which the host answers none: what the monitor asks comes through, as if they were not there."""
+    client = strict_stage.up()
+    launcher = [client.send('Reserve', 'tss', GIB, 'launcher', str(n), at=ACTUATOR) for n in range(40)]
+    client.pump(0.3)
+    names = [refusal(client, serial).name for serial in launcher if client.answered(serial)]
+    assert len(names) >= 30 and set(names) <= {'RateLimited', 'LimitExceeded', 'Busy'}, names
+    monitor = strict_stage.client(uid=NOBODY, private=True)
+    serial = plug(monitor, 2 * MIB)
+    monitor.pump(0.2)
+    assert not monitor.answered(serial)  # it waits for its turn, and is not refused
+
+
+def test_two_reservations_at_once(stage):
+    client = stage.up()
+    stage.set_memory(2 * GIB, 256 * MIB)
+    one, two = (client.send('Reserve', 'tss', 512 * MIB, 'launcher', str(n), at=ACTUATOR) for n in range(2))
+    assert stage.host.grant()['size'] == GIB + 512 * MIB
+    assert stage.host.grant()['size'] == 2 * GIB
+    stage.host.say('size', size=GIB + 512 * MIB, requested_size=2 * GIB)
+    client.reply(one)
+    assert not client.answered(two)
+    stage.host.say('size', size=2 * GIB, requested_size=2 * GIB)
+    client.reply(two)
+    assert get(client, 'MinSize') == 2 * GIB
 
 
 def test_without_a_host(stage):

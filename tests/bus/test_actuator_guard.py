@@ -132,14 +132,17 @@ def host_leaves(stage, client):
     stage.host.drop()
 
 
-def host_refuses(stage, client):
+def host_refuses(stage, _client, uid=NOBODY):
+    client = stage.client(uid=uid, private=True)
     serial = plug(client, 2 * MIB)
     request = stage.host.expect('resize')
     stage.host.say('refused', id=request['id'], code='host-memory', text='no memory', max_size=4 * GIB)
     refusal(client, serial)
+    client.close()
 
 
-def host_is_silent(stage, client):
+def host_is_silent(stage, _client):
+    client = stage.client(uid=NOBODY, private=True)
     refusal(client, plug(client, 2 * MIB))
 
 
@@ -209,8 +212,21 @@ def test_back_after_a_refusal(stage, message):
     slices.wait(True, 'they stand again')
 
 
-def test_too_fast_is_no_refusal(stage):
+def test_what_others_are_refused_does_not_count(stage):
+    """Who may reserve, or plug by hand, asks for what the monitor would not, and cannot take the guard away by it."""
     slices, client = armed(stage)
+    host_refuses(stage, client, uid=0)
+    serial = client.send('Reserve', 'tss', 3 * GIB // 2, 'camera', 'test', at=ACTUATOR)
+    request = stage.host.expect('resize')
+    stage.host.say('refused', id=request['id'], code='host-memory', text='no memory', max_size=4 * GIB)
+    assert refusal(client, serial).name == 'HostRefused'
+    client.pump(0.2)
+    assert len(slices.lines()) == 2 and get(client, 'GuardHeadroom') > 0
+
+
+def test_too_fast_is_no_refusal(stage):
+    slices, _client = armed(stage)
+    client = stage.client(uid=NOBODY, private=True)
     serial = plug(client, 2 * MIB)
     stage.host.say('refused', id=stage.host.expect('resize')['id'], code='rate', text='slowly', max_size=4 * GIB)
     refusal(client, serial)

@@ -45,25 +45,34 @@ static void test_floor(void **state)
     assert_int_equal(reservations_floor(&r), 0);
     /* 300 MiB are lacking on top of 1 GiB that is there. */
     assert_int_equal(
-            reservations_needed(&r, MIB(500), GIB(1), GIB(1), MIB(456), MIB(256)), GIB(1) + MIB(300));
+            reservations_needed(&r, MIB(500), 0, GIB(1), GIB(1), MIB(456), MIB(256)), GIB(1) + MIB(300));
     /* What is on its way counts. */
-    assert_int_equal(reservations_needed(&r, MIB(500), GIB(1), GIB(1) + MIB(100), MIB(456), MIB(256)),
+    assert_int_equal(reservations_needed(&r, MIB(500), 0, GIB(1), GIB(1) + MIB(100), MIB(456), MIB(256)),
             GIB(1) + MIB(300));
     /* There is more than enough: the size may fall by the rest. */
-    assert_int_equal(reservations_needed(&r, MIB(500), GIB(1), GIB(1), GIB(1), MIB(256)), MIB(756));
-    assert_int_equal(reservations_needed(&r, MIB(500), GIB(1), GIB(1), GIB(8), MIB(256)), 0);
+    assert_int_equal(reservations_needed(&r, MIB(500), 0, GIB(1), GIB(1), GIB(1), MIB(256)), MIB(756));
+    assert_int_equal(reservations_needed(&r, MIB(500), 0, GIB(1), GIB(1), GIB(8), MIB(256)), 0);
     assert_int_equal(add(&r, 1, MIB(500), &first), 0);
-    reservations_raise(&r, GIB(1) + MIB(300));
+    r.table[first].base = reservations_base(&r, GIB(1) + MIB(300));
     assert_int_equal(reservations_floor(&r), GIB(1) + MIB(300));
     /* The second one does not get the first one's bytes, though they are available. */
     assert_int_equal(
-            reservations_needed(&r, MIB(200), GIB(1) + MIB(300), GIB(1) + MIB(300), MIB(756), MIB(256)),
+            reservations_needed(&r, MIB(200), 0, GIB(1) + MIB(300), GIB(1) + MIB(300), MIB(756), MIB(256)),
             GIB(1) + MIB(500));
     assert_int_equal(add(&r, 1, MIB(200), &second), 0);
-    reservations_raise(&r, GIB(1) + MIB(500));
+    r.table[second].base = reservations_base(&r, GIB(1) + MIB(500));
     assert_int_equal(reservations_floor(&r), GIB(1) + MIB(500));
     reservations_drop(&r, first);
     assert_int_equal(reservations_floor(&r), GIB(1));
+    /* A small one does not keep what a large one needed. */
+    assert_int_equal(add(&r, 2, MIB(1), &first), 0);
+    r.table[second].base = GIB(3);
+    reservations_drop(&r, second);
+    assert_int_equal(reservations_floor(&r), MIB(1));
+    assert_int_equal(add(&r, 1, MIB(200), &second), 0);
+    reservations_drop(&r, first);
+    /* Two at once: what the first one waits for is not there for the second. */
+    assert_int_equal(reservations_needed(&r, MIB(512), MIB(512), GIB(1), GIB(1), MIB(256), MIB(256)), GIB(2));
     reservations_drop(&r, second);
     assert_int_equal(reservations_floor(&r), 0);
 }
@@ -73,13 +82,14 @@ static void test_saved_and_back(void **state)
     static const char *const bad[] = {
         "",
         "nonsense",
-        "[Reservations]\nLastId=1\n",
-        "[Reservations]\nLastId=1\nBase=0\n[2]\nBytes=1\nSince=1\nUid=0\nWho=x\nWhy=y\n",
-        "[Reservations]\nLastId=1\nBase=0\n[1]\nBytes=0\nSince=1\nUid=0\nWho=x\nWhy=y\n",
-        "[Reservations]\nLastId=1\nBase=0\n[1]\nBytes=18446744073709551615\nSince=1\nUid=0\nWho=x\nWhy=y\n",
-        "[Reservations]\nLastId=1\nBase=0\n[1]\nBytes=1\nSince=1\nUid=4294967296\nWho=x\nWhy=y\n",
-        "[Reservations]\nLastId=1\nBase=0\n[1]\nBytes=1\nSince=1\nUid=0\nWhy=y\n",
-        "[Reservations]\nLastId=1\nBase=0\n[x]\nBytes=1\nSince=1\nUid=0\nWho=x\nWhy=y\n",
+        "[Reservations]\n",
+        "[Reservations]\nLastId=1\n[1]\nBytes=1\nSince=1\nUid=0\nWho=x\nWhy=y\n",
+        "[Reservations]\nLastId=1\n[2]\nBase=0\nBytes=1\nSince=1\nUid=0\nWho=x\nWhy=y\n",
+        "[Reservations]\nLastId=1\n[1]\nBase=0\nBytes=0\nSince=1\nUid=0\nWho=x\nWhy=y\n",
+        "[Reservations]\nLastId=1\n[1]\nBase=0\nBytes=18446744073709551615\nSince=1\nUid=0\nWho=x\nWhy=y\n",
+        "[Reservations]\nLastId=1\n[1]\nBase=0\nBytes=1\nSince=1\nUid=4294967296\nWho=x\nWhy=y\n",
+        "[Reservations]\nLastId=1\n[1]\nBase=0\nBytes=1\nSince=1\nUid=0\nWhy=y\n",
+        "[Reservations]\nLastId=1\n[x]\nBase=0\nBytes=1\nSince=1\nUid=0\nWho=x\nWhy=y\n",
     };
     struct reservations r = { 0 }, read = { 0 };
     g_autofree char *text = NULL;
@@ -87,7 +97,7 @@ static void test_saved_and_back(void **state)
 
     assert_int_equal(add(&r, 1, MIB(500), &slot), 0);
     assert_int_equal(add(&r, 2, MIB(1), &slot), 0);
-    reservations_raise(&r, GIB(2));
+    r.table[slot].base = reservations_base(&r, GIB(2));
     text = reservations_format(&r);
     assert_int_equal(reservations_parse(&read, text), 0);
     assert_memory_equal(&read, &r, sizeof(r));
