@@ -9,6 +9,9 @@
  * is short grows. Swap or page cache of the host's own thrashes by then. */
 #define PRESSURE_ASK 1000u
 #define PRESSURE_REFUSE 2000u
+/* Who grows asks again while memory is on its way: so many times what is missing now is asked back. (With
+ * just that a guest that took 150 MiB/s was killed, while another had 2 GiB to spare.) */
+#define MISSING_FACTOR 2u
 /* What it wants at a time: enough to see whether it helps. */
 #define PRESSURE_PARTS 32u
 
@@ -40,6 +43,7 @@ uint64_t balance_wanted(const struct balance_host *host, const struct share_vm *
         if (bytes_add(claims, vms[i].claim, &claims) < 0 || bytes_add(coming, vms[i].coming, &coming) < 0)
             return 0;
     wanted = sub_floor(claims, grant_spendable(h));
+    wanted = wanted > UINT64_MAX / MISSING_FACTOR ? UINT64_MAX : wanted * MISSING_FACTOR;
     wanted = MAX_OF(wanted, sub_floor(h->reserve, h->available));
     if (host->have_pressure && host->pressure10 >= PRESSURE_ASK)
         wanted = MAX_OF(wanted, host->total / PRESSURE_PARTS);

@@ -15,6 +15,8 @@
 /* How often the host's own pressure is looked at, and how often while somebody lacks memory. */
 #define LOOK_USEC (10 * USEC_PER_SEC)
 #define LOOK_SHORT_USEC USEC_PER_SEC
+/* From a refusal to the first look: others that are refused in the same moment count too. */
+#define LOOK_SOON_USEC (100 * USEC_PER_MSEC)
 
 /* One VM and what it was made of. */
 struct entry {
@@ -36,6 +38,7 @@ struct host {
     GPtrArray *entries;
     GArray *shares; /* of struct share_vm, as entries */
     sd_event_source *timer;
+    uint64_t looked_at;
     struct balance_host numbers;
     uint64_t read_at;
     struct log_repeat log_meminfo;
@@ -95,10 +98,19 @@ static const struct share_vm *read_shares(struct host *h)
     return &g_array_index(h->shares, struct share_vm, 0);
 }
 
-static void look_in(struct host *h, uint64_t usec)
+static void look_at(struct host *h, uint64_t at)
 {
-    (void)sd_event_source_set_time_relative(h->timer, usec);
+    (void)sd_event_source_set_time(h->timer, at);
     (void)sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
+}
+
+/* Somebody lacks memory: soon, but not more often than each second, however many ask. */
+static void look_soon(struct host *h)
+{
+    uint64_t now = now_usec(), at = MAX_OF(now + LOOK_SOON_USEC, h->looked_at + LOOK_SHORT_USEC), due;
+
+    if (sd_event_source_get_time(h->timer, &due) >= 0 && due > at)
+        look_at(h, at);
 }
 
 static void on_budget(struct grant_host *ret, bool fresh, void *userdata)
@@ -116,7 +128,7 @@ static void on_budget(struct grant_host *ret, bool fresh, void *userdata)
     shares = read_shares(h);
     ret->held = balance_held(&h->numbers, shares, h->entries->len, i);
     if (shares[i].claim > grant_spendable(ret))
-        look_in(h, LOOK_SHORT_USEC);
+        look_soon(h);
 }
 
 /* Asks back what is missing from those who have more than they need. */
@@ -134,7 +146,8 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata)
     for (unsigned i = 0; i < h->entries->len; i++)
         if (ask[i] > 0)
             (void)vm_ask_spare(((struct entry *)g_ptr_array_index(h->entries, i))->vm, ask[i]);
-    look_in(h, wanted > 0 ? LOOK_SHORT_USEC : LOOK_USEC);
+    h->looked_at = now_usec();
+    look_at(h, h->looked_at + (wanted > 0 ? LOOK_SHORT_USEC : LOOK_USEC));
     return 0;
 }
 
@@ -243,7 +256,7 @@ int host_new(sd_event *event, const struct host_config *config, const char *proc
     h->pressure = g_strdup_printf("%s/pressure/memory", procfs);
     h->entries = g_ptr_array_new_with_free_func(entry_free);
     h->shares = g_array_new(false, true, sizeof(struct share_vm));
-    r = sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, LOOK_USEC, USEC_PER_SEC, on_look, h);
+    r = sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, LOOK_USEC, LOOK_SOON_USEC, on_look, h);
     if (r >= 0)
         r = apply(h, config);
     if (r < 0) {

@@ -53,6 +53,8 @@ void vm_share_moved(struct vm_state *s, uint64_t was, uint64_t requested, uint64
         s->spare_given = now;
         s->spare_asked = requested > s->shrink_size;
         if (!s->spare_asked)
+            s->spare_at = now; /* and may be asked for more */
+        if (!s->spare_asked)
             s->shrink_id = 0;
     }
 }

@@ -58,10 +58,10 @@ static void test_wanted(void **state)
     struct balance_host host = plenty;
     struct share_vm vms[2] = { { .weight = 100, .claim = GIB(6) }, { .weight = 100, .claim = GIB(6) } };
 
-    assert_int_equal(balance_wanted(&host, vms, 2), GIB(4));
-    vms[1].coming = GIB(3);
+    assert_int_equal(balance_wanted(&host, vms, 2), 2 * GIB(4));
+    vms[1].coming = GIB(7);
     assert_int_equal(balance_wanted(&host, vms, 2), GIB(1));
-    vms[1].coming = GIB(5);
+    vms[1].coming = GIB(9);
     assert_int_equal(balance_wanted(&host, vms, 2), 0);
     vms[0] = vms[1] = (struct share_vm){ .weight = 100 };
     assert_int_equal(balance_wanted(&host, vms, 2), 0);

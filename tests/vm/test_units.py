@@ -9,7 +9,7 @@ from tests.vm.test_job import ACTUATOR, start_host
 
 UNITS = ('vmtide-actuator', 'vmtide-monitor', 'vmtide-host')
 # A VM that is not there: enough for the daemon to run.
-HOST_CONF = '[VM none]\nChannel=/run/none/channel\nQMP=/run/none/qmp\nDevice=vm0\n'
+HOST_CONF = '[Host]\nHostReserve=256M\n[VM none]\nChannel=/run/none/channel\nQMP=/run/none/qmp\nDevice=vm0\n'
 PLAIN = 'setpriv --reuid=65534 --regid=65534 --clear-groups'
 
 
