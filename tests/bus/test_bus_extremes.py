@@ -101,6 +101,15 @@ def test_monitor_extremes(machine):
     client.close()
 
 
+def test_a_pause_ends_by_itself(machine):
+    machine.start_monitor()
+    wait_until(lambda: machine.get('Level', at=MONITOR) is not None, 10, 'the monitor is on the bus')
+    machine.call('Pause', 'su', 'test', 1, at=MONITOR)
+    assert machine.get('Mode', 'PauseReason', at=MONITOR) == ['"paused"', '"test"']
+    wait_until(lambda: machine.get('Mode', at=MONITOR) == ['"auto"'], 5, 'it has ended')
+    assert machine.get('PausedUntil', 'PauseReason', at=MONITOR) == ['0', '""']
+
+
 def test_a_burst_of_calls_keeps_nobody_waiting(stage):
     """1,000 calls from one client, none of which it reads the answer to; another is answered as if it were alone."""
     stage.up(private=False)
