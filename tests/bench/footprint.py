@@ -60,7 +60,7 @@ def run_arms(options, destdir):
 
 def run_pairs(options, destdir):
     """Both guests live all the time, and one of them rests; who works first alternates."""
-    ratios = {'seconds': [], 'cpu': []}
+    ratios, by_phase = {'seconds': [], 'cpu': []}, {}
     plan = workload.QUICK if options.quick else workload.PAIR
     print(f'{"pair":>4} {"arm":8} {"work s":>8} {"guest CPU":>9} {"PSI some":>9} {"kills":>6} {"resizes":>8}')
     with footprint_arms.started('fixed', options.kernel, destdir) as fixed, \
@@ -82,8 +82,14 @@ def run_pairs(options, destdir):
             for name, values in ratios.items():
                 if pair >= 0:  # the first one warms both up
                     values.append(getattr(runs['vmtide'], name) / getattr(runs['fixed'], name))
+            for mine, theirs in zip(runs['vmtide'].phases, runs['fixed'].phases):
+                if pair >= 0 and theirs[3] > 0:
+                    by_phase.setdefault(mine[0], []).append(mine[3] / theirs[3])
     for name, text in (('seconds', 'workload time'), ('cpu', 'guest CPU time, with the rest after the work')):
         print(f'{text}, vmtide over fixed, median: {lab.interval(ratios[name])}')
+    # A plateau in a guest that gave its memory back is the host's to fill again; the other phases are the guest's own.
+    for name, values in by_phase.items():
+        print(f'  {name}: {lab.interval(values)}')
     print('asked: at most 1.05 of time and 1.02 of CPU')
 
 
