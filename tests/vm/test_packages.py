@@ -40,6 +40,10 @@ def states(guest, *units):
     return guest.run(f'systemctl is-active {" ".join(units)}').stdout.split()
 
 
+def runs(guest):
+    return guest.check(f'systemctl show -p InvocationID --value {" ".join(GUEST_UNITS)}').split()
+
+
 def lines(guest):
     return set(guest.check('cat /sys/fs/cgroup/*.slice/memory.high').split())
 
@@ -61,17 +65,25 @@ def test_install_work_remove_purge(boot_guest, packages):
 
     # Once more, as an upgrade does: what was changed stays, and so does the memory.
     guest.check("sed -i 's/^#Guard=.*/Guard=no/' /etc/vmtide/actuator.conf")
+    first = runs(guest)
     install(guest, 'vmtide-guest', 'vmtide')
+    assert states(guest, *GUEST_UNITS) == ['active', 'active'] and not set(runs(guest)) & set(first)
     wait_until(lambda: connected(guest), 30, 'the new actuator meets the host')
     assert properties(guest, 'MaxSize') == [str(1024 * MIB)] and guest.size() >= 256 * MIB
-    assert 'Guard=no' in guest.read('/etc/vmtide/actuator.conf')
+    assert 'Guard=no' in guest.read('/etc/vmtide/actuator.conf') and lines(guest) == {'max'}
 
     # On a host without virtual machines the daemon waits for a configuration that names one.
     install(guest, 'vmtide-host')
-    assert guest.check('systemctl show -p Result --value vmtide-host').strip() == 'success'
+    assert states(guest, 'vmtide-host') == ['active']
 
-    guest.check('dpkg -r vmtide-guest vmtide-host vmtide', 120)
-    assert 'active' not in states(guest, *GUEST_UNITS, 'vmtide-host') and lines(guest) == {'max'}
+    # What is removed takes its guard away, and no other package's daemon.
+    guest.check("sed -i 's/^Guard=no/Guard=yes/' /etc/vmtide/actuator.conf && systemctl restart vmtide-actuator")
+    wait_until(lambda: lines(guest) != {'max'}, 30, 'the guard stands again')
+    guest.check('dpkg -r vmtide-guest', 120)
+    assert 'active' not in states(guest, *GUEST_UNITS) and lines(guest) == {'max'}
+    assert states(guest, 'vmtide-host') == ['active']
+    guest.check('dpkg -r vmtide-host vmtide', 120)
+    assert 'active' not in states(guest, 'vmtide-host')
     assert guest.run('test -e /etc/vmtide/actuator.conf && test -e /var/lib/vmtide').status == 0
     guest.check('dpkg -P vmtide-guest vmtide-host vmtide', 120)
     assert files(guest) - before == set()
