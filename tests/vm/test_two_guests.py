@@ -41,7 +41,7 @@ def test_one_sleeps_the_other_grows(boot_guest, installed):
     # The other one wakes just as this one has done its work.
     hog.kill()
     hog.wait(20)
-    woken = one.start_command(f'exec vmhog --bytes {PEAK} --rate 150M --hold 0', slice_name='user.slice')
+    woken = one.start_command(f'exec vmhog --bytes {PEAK} --rate 60M --hold 0', slice_name='user.slice')
     wait_until(lambda: 'one: refused host-memory' in one.host.text(), 60, 'memory is short')
     had, size = one.requested_size(), two.size()
     wait_until(lambda: two.size() < size, SERVED_SECONDS, 'two gives back')
