@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """scripts/bench footprint: the memory that QEMU holds for the same work in four guests: of fixed size, with free page
 reporting, resized by a rule on the host, and with vmtide. With --pairs: what vmtide costs in time and CPU, by
-interleaved runs of a shorter workload against a guest of fixed size."""
+interleaved runs of a shorter workload against a guest of fixed size, warm and cold."""
 
 import json
 import sys
 from pathlib import Path
 
-from . import footprint_arms, footprint_report, footprint_run, lab, workload
+from . import footprint_arms, footprint_pairs, footprint_report, footprint_run, lab, workload
 from .footprint_run import Run
 
 
@@ -17,7 +17,7 @@ def arguments():
                         help=f'some of {",".join(footprint_arms.ARMS)} (default {",".join(footprint_arms.DEFAULT)})')
     parser.add_argument('--gap', type=int, help=f'seconds of idle gaps (default {workload.FULL.gap})')
     parser.add_argument('--quick', action='store_true', help='a small workload: a look, no result')
-    parser.add_argument('--pairs', type=int, metavar='N', help='N interleaved pairs of a shorter workload instead')
+    parser.add_argument('--pairs', type=int, metavar='N', help='N interleaved rounds of a shorter workload instead')
     parser.add_argument('--plot', default='footprint.svg', help='where the plot goes (default %(default)s)')
     parser.add_argument('--out', help='a JSON file for the results; arms that are not run now are taken from it')
     options = parser.parse_args()
@@ -58,48 +58,14 @@ def run_arms(options, destdir):
     print(f'plot: {options.plot}')
 
 
-def run_pairs(options, destdir):
-    """Both guests live all the time, and one of them rests; who works first alternates."""
-    ratios, by_phase = {'seconds': [], 'cpu': []}, {}
-    plan = workload.QUICK if options.quick else workload.PAIR
-    print(f'{"pair":>4} {"arm":8} {"work s":>8} {"guest CPU":>9} {"PSI some":>9} {"kills":>6} {"resizes":>8}')
-    with footprint_arms.started('fixed', options.kernel, destdir) as fixed, \
-            footprint_arms.started('vmtide', options.kernel, destdir) as ours:
-        guests = {'fixed': fixed, 'vmtide': ours}
-        for guest, _who in guests.values():
-            workload.install(guest)
-        for pair in range(-1, options.pairs):
-            runs = {}
-            for arm in guests if pair % 2 == 0 else reversed(guests):
-                guest, who = guests[arm]
-                if arm == 'vmtide':
-                    lab.drain(guest)
-                else:
-                    guest.check('sync; echo 3 >/proc/sys/vm/drop_caches', timeout=120)
-                run = runs[arm] = footprint_run.run(guest, who, plan)
-                print(f'{pair + 1 or "warm":>4} {arm:8} {run.seconds:8.2f} {run.cpu:9.2f} {run.psi_some:9.2f} '
-                      f'{run.kills:6} {run.resizes:8}', flush=True)
-            for name, values in ratios.items():
-                if pair >= 0:  # the first one warms both up
-                    values.append(getattr(runs['vmtide'], name) / getattr(runs['fixed'], name))
-            for mine, theirs in zip(runs['vmtide'].phases, runs['fixed'].phases):
-                if pair >= 0 and theirs[3] > 0:
-                    by_phase.setdefault(mine[0], []).append(mine[3] / theirs[3])
-    for name, text in (('seconds', 'workload time'), ('cpu', 'guest CPU time, with the rest after the work')):
-        print(f'{text}, vmtide over fixed, median: {lab.interval(ratios[name])}')
-    # A plateau in a guest that gave its memory back is the host's to fill again; the other phases are the guest's own.
-    for name, values in by_phase.items():
-        print(f'  {name}: {lab.interval(values)}')
-    print('asked: at most 1.05 of time and 1.02 of CPU')
-
-
 def main():
     options = arguments()
     if options.pairs is not None and options.pairs < 1:
         raise lab.RigError('--pairs: at least 1')
     with lab.installed() as destdir:
         if options.pairs:
-            run_pairs(options, destdir)
+            plan = workload.QUICK if options.quick else workload.PAIR
+            footprint_pairs.run(options.kernel, destdir, options.pairs, plan)
         else:
             run_arms(options, destdir)
     return 0

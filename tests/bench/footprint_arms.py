@@ -23,6 +23,7 @@ ARMS = {
     'both': 'virtio-mem, vmtide, and free page reporting for what the guest has',
 }
 DEFAULT = ('fixed', 'reporting', 'rule', 'vmtide')
+BALLOON = ('-device', 'virtio-balloon-pci')
 REPORTING = ('-device', 'virtio-balloon-pci,free-page-reporting=on')
 
 
@@ -67,11 +68,11 @@ class Nobody:
         return len(re.findall(r': (?:granted|raised): requested size', self._guest.host.text()))
 
 
-def _guest(arm, kernel, destdir):
+def _guest(arm, kernel, destdir, balloon):
     common = {'kernel': kernel, 'disk': lab.big_disk(), 'logs': lab.log_folder('footprint') / f'{kernel}-{arm}',
               'files': lab.tools('vmtree')}
     if arm == 'fixed':
-        return Guest(boot=MAXIMUM, **common)
+        return Guest(boot=MAXIMUM, qemu_args=BALLOON if balloon else (), **common)
     if arm == 'reporting':
         return Guest(boot=MAXIMUM, qemu_args=REPORTING, **common)
     device = {'boot': BOOT, 'device': MAXIMUM - BOOT}
@@ -81,10 +82,11 @@ def _guest(arm, kernel, destdir):
 
 
 @contextlib.contextmanager
-def started(arm, kernel, destdir):
-    """A guest of the arm that has touched what all have touched: (guest, who resizes)."""
+def started(arm, kernel, destdir, balloon=False):
+    """A guest of the arm that has touched what all have touched: (guest, who resizes). balloon: one of fixed size has a
+    balloon, with which its free memory can be made cold."""
     print(f'booting {arm} with Linux {kernel} …', file=sys.stderr)
-    with _guest(arm, kernel, destdir) as guest:
+    with _guest(arm, kernel, destdir, balloon) as guest:
         guest.wait_booted()
         monitor = arm in ('vmtide', 'both')
         if monitor:

@@ -90,6 +90,15 @@ def drain(running, monitor=True, rest=128 * MIB, timeout=60):
         wait_connected(running)
 
 
+def wait_balloon(running, size, timeout=120):
+    """Until the balloon leaves the guest size bytes."""
+    deadline = time.monotonic() + timeout
+    while (actual := running.qmp('query-balloon')['actual']) != size:
+        if time.monotonic() > deadline:
+            raise RigError(f'the balloon left {actual} bytes, not {size}, after {timeout} s')
+        time.sleep(0.1)
+
+
 def psi_total(running):
     """Stalled time so far in seconds: (some, full)."""
     text = running.read('/proc/pressure/memory')

@@ -22,7 +22,7 @@ Plan = namedtuple('Plan', 'plateaus hold tree sources jobs gap rest')
 
 FULL = Plan((3 * GIB, 11 * GIB // 2, 2 * GIB), 30, 4 * GIB, 1000, 4, 60, 60)
 QUICK = Plan((GIB, 2 * GIB, 768 * MIB), 5, 256 * MIB, 12, 4, 5, 20)
-PAIR = Plan((2 * GIB, 4 * GIB), 5, 512 * MIB, 24, 4, 5, 30)
+PAIR = Plan((2 * GIB, 4 * GIB), 2, 512 * MIB, 24, 4, 3, 12)
 
 BEGINNING = '''say() { read -r up _ </proc/uptime; echo "@ $up $*"; }
 phase() { name=$1; shift; say begin "$name"; "$@" >/dev/null || say failed "$name" $?; say end "$name"; }
