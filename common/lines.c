@@ -10,6 +10,16 @@ void lines_reset(struct lines *l, bool resync)
 {
     l->len = 0;
     l->skipping = resync;
+    l->skipped = 0;
+}
+
+/* In the middle of a line that is dropped: n more bytes of it have come. True: it is time to say so again. */
+static bool skip(struct lines *l, size_t n)
+{
+    bool again = n >= LINES_SKIP_MAX - l->skipped;
+
+    l->skipped = again ? 0 : l->skipped + n;
+    return again;
 }
 
 int lines_next(struct lines *l, const char **data, size_t *n, const char **ret_line, size_t *ret_len)
@@ -27,10 +37,12 @@ int lines_next(struct lines *l, const char **data, size_t *n, const char **ret_l
         *data += consumed;
         *n -= consumed;
         if (too_long) {
-            l->len = 0;
+            l->len = l->skipped = 0;
             l->skipping = !newline;
             return -EMSGSIZE;
         }
+        if (!newline && l->skipping && skip(l, take))
+            return -EMSGSIZE;
         if (!newline)
             continue;
         if (l->skipping) {

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 
+#include "poller.h"
+
 #define READ_MAX (64 * 1024)
 
 struct stream {
-    sd_event_source *source;
+    struct poller_watch watch;
     int fd;
     struct lines lines;
     char *line_buf; /* made with the first input */
@@ -30,14 +32,13 @@ static void stream_watch(struct stream *s)
 {
     uint32_t events = (s->paused ? 0 : EPOLLIN) | (s->out_len > 0 ? EPOLLOUT : 0);
 
-    (void)sd_event_source_set_io_events(s->source, events);
-    /* A hang-up is reported whatever is asked for: while paused only pending output keeps the source on. */
-    (void)sd_event_source_set_enabled(s->source, events != 0 ? SD_EVENT_ON : SD_EVENT_OFF);
+    /* A hang-up is reported whatever is asked for: while paused only pending output keeps the fd watched. */
+    (void)poller_set(&s->watch, events);
 }
 
 static void stream_destroy(struct stream *s)
 {
-    sd_event_source_disable_unref(s->source);
+    poller_remove(&s->watch);
     closep(&s->fd);
     free(s->line_buf);
     free(s->out);
@@ -49,7 +50,7 @@ static void stream_end(struct stream *s, int error)
     if (s->closed || s->freed)
         return;
     s->closed = true;
-    (void)sd_event_source_set_enabled(s->source, SD_EVENT_OFF);
+    (void)poller_set(&s->watch, 0);
     s->ops->closed(s, error, s->userdata);
 }
 
@@ -139,7 +140,7 @@ static void stream_events(struct stream *s, uint32_t revents)
         stream_end(s, revents & EPOLLERR ? -EIO : 0);
 }
 
-static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void on_io(uint32_t revents, void *userdata)
 {
     struct stream *s = userdata;
 
@@ -148,7 +149,6 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
     s->busy--;
     if (s->freed && s->busy == 0)
         stream_destroy(s);
-    return 0;
 }
 
 int stream_new(sd_event *event, int fd, size_t line_max, size_t out_max, const struct stream_ops *ops,
@@ -168,7 +168,8 @@ int stream_new(sd_event *event, int fd, size_t line_max, size_t out_max, const s
     s->ops = ops;
     s->userdata = userdata;
     lines_init(&s->lines, NULL, line_max);
-    r = sd_event_add_io(event, &s->source, fd, EPOLLIN, on_io, s);
+    s->watch = (struct poller_watch){ .fd = fd, .ready = on_io, .userdata = s };
+    r = poller_add(event, &s->watch, EPOLLIN);
     if (r < 0) {
         free(s);
         return r;
@@ -183,7 +184,7 @@ struct stream *stream_free(struct stream *s)
     if (!s || s->freed)
         return NULL;
     s->freed = true;
-    (void)sd_event_source_set_enabled(s->source, SD_EVENT_OFF);
+    (void)poller_set(&s->watch, 0);
     if (s->busy == 0)
         stream_destroy(s);
     return NULL;

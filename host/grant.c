@@ -50,7 +50,8 @@ static void pay(const struct grant_limits *limits, const struct grant_vm *vm, co
         refuse(ret, CHANNEL_CODE_HOST_MEMORY, "%s more asked, but the host's free memory is not known",
                 FORMAT_BYTES(missing));
     else if (host->held > 0)
-        refuse(ret, CHANNEL_CODE_HOST_MEMORY, "%s more asked, the host has %s to give beside %s for others",
+        refuse(ret, CHANNEL_CODE_HOST_MEMORY,
+                "%s more asked, the host has %s to give beside %s kept for others or for itself",
                 FORMAT_BYTES(missing), FORMAT_BYTES(spendable), FORMAT_BYTES(host->held));
     else
         refuse(ret, CHANNEL_CODE_HOST_MEMORY, "%s more asked, the host has %s to give", FORMAT_BYTES(missing),

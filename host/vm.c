@@ -17,7 +17,7 @@
 struct vm {
     struct vm_state state;
     bool draining;
-    vm_budget_t budget;
+    const struct vm_ops *ops;
     void *userdata;
 
     struct qmp *qmp;
@@ -25,6 +25,8 @@ struct vm {
     sd_event_source *timer;
     char *procfs;
     int statm_fd;
+    uint64_t rss; /* of QEMU, when last read */
+    bool exited;  /* QEMU was not there any more then */
     struct vm_log log;
     struct log_repeat log_rss;
 };
@@ -48,7 +50,7 @@ static void act(struct vm *vm, const struct vm_action *a)
         (void)qmp_send(vm->qmp, QMP_QUERY_SUMMARY, NULL, 0);
         return;
     case VM_ACTION_BUDGET:
-        vm->budget(&host, vm->state.queue_len > 0, vm->userdata);
+        vm->ops->budget(&host, vm->state.queue_len > 0, vm->userdata);
         vm_state_budget(&vm->state, &host, now_usec());
         return;
     case VM_ACTION_NOTE:
@@ -90,6 +92,7 @@ static void drain(struct vm *vm)
     g_array_set_size(vm->state.actions, 0);
     vm->draining = false;
     arm_timer(vm);
+    vm->ops->changed(vm->userdata);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -158,6 +161,7 @@ static void on_qmp_up(struct qmp *q, pid_t peer, void *userdata)
         log_warning(
                 "%s: cannot read the memory of process %ld: %s; all of the VM's memory counts as promised",
                 vm_name(vm), (long)peer, strerror(-r));
+    vm_read_rss(vm);
     vm_state_qmp_up(&vm->state, now_usec());
     drain(vm);
 }
@@ -238,7 +242,7 @@ static const struct qmp_ops qmp_callbacks = {
     .event = on_qmp_event,
 };
 
-int vm_new(sd_event *event, const struct vm_options *options, vm_budget_t budget, void *userdata,
+int vm_new(sd_event *event, const struct vm_options *options, const struct vm_ops *ops, void *userdata,
         struct vm **ret)
 {
     struct vm *vm = g_new0(struct vm, 1);
@@ -247,7 +251,7 @@ int vm_new(sd_event *event, const struct vm_options *options, vm_budget_t budget
 
     vm_state_init(&vm->state, &options->settings, now_usec());
     name = vm->state.settings.name;
-    vm->budget = budget;
+    vm->ops = ops;
     vm->userdata = userdata;
     vm->procfs = g_strdup(options->procfs);
     vm->statm_fd = -EBADF;
@@ -291,23 +295,36 @@ const char *vm_name(const struct vm *vm)
     return vm->state.settings.name;
 }
 
-uint64_t vm_promised(struct vm *vm)
+void vm_read_rss(struct vm *vm)
 {
-    uint64_t rss = 0, whole;
+    uint64_t rss = 0;
     int r = vm->statm_fd >= 0 ? qemu_process_rss(vm->statm_fd, &rss) : 0;
+
+    vm->exited = r == -ESRCH;
+    vm->rss = r < 0 ? 0 : rss;
+    if (r < 0 && !vm->exited)
+        log_repeated(&vm->log_rss, now_usec(), LOG_WARNING,
+                "%s: cannot read QEMU's memory: %s; none is counted", vm_name(vm), strerror(-r));
+}
+
+uint64_t vm_promised(const struct vm *vm)
+{
+    uint64_t whole;
 
     /* A VM that is there and has never said its numbers (after a restart of ours, say) may own all it may
      * have. */
     if (vm->state.boot_size == 0 && qmp_connected(vm->qmp))
         return vm->state.settings.max_size;
-    if (r == -ESRCH)
+    if (vm->exited)
         return 0;
-    if (r < 0)
-        log_repeated(&vm->log_rss, now_usec(), LOG_WARNING,
-                "%s: cannot read QEMU's memory: %s; none is counted", vm_name(vm), strerror(-r));
     if (bytes_add(vm->state.boot_size, vm_state_committed(&vm->state), &whole) < 0)
         whole = UINT64_MAX;
-    return sub_floor(whole, rss);
+    return sub_floor(whole, vm->rss);
+}
+
+bool vm_claims(const struct vm *vm)
+{
+    return vm->state.claim > 0 || vm->state.queue_len > 0;
 }
 
 int vm_ask_spare(struct vm *vm, uint64_t bytes)

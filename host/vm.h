@@ -16,18 +16,26 @@ struct vm_options {
     uint64_t qmp_timeout; /* µs */
 };
 
-/* The host's numbers now; fresh: not ones of some time ago. */
-typedef void (*vm_budget_t)(struct grant_host *ret, bool fresh, void *userdata);
+struct vm_ops {
+    /* The host's numbers now; fresh: not ones of some time ago. */
+    void (*budget)(struct grant_host *ret, bool fresh, void *userdata);
+    /* What vm_promised() and vm_claims() say may have changed. */
+    void (*changed)(void *userdata);
+};
 
-int vm_new(sd_event *event, const struct vm_options *options, vm_budget_t budget, void *userdata,
+int vm_new(sd_event *event, const struct vm_options *options, const struct vm_ops *ops, void *userdata,
         struct vm **ret);
 struct vm *vm_free(struct vm *vm);
 void vm_configure(struct vm *vm, const struct vm_settings *settings);
 
 const char *vm_name(const struct vm *vm);
-/* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less QEMU's
- * RSS. */
-uint64_t vm_promised(struct vm *vm);
+/* Reads QEMU's RSS anew, for vm_promised(). */
+void vm_read_rss(struct vm *vm);
+/* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less QEMU's RSS
+ * when that was last read. */
+uint64_t vm_promised(const struct vm *vm);
+/* Its share has a claim, or had one that has come to its end by itself. */
+bool vm_claims(const struct vm *vm);
 /* As vm_state_ask_spare() and vm_state_share(). */
 int vm_ask_spare(struct vm *vm, uint64_t bytes);
 void vm_share(const struct vm *vm, struct share_vm *ret);

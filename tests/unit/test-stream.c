@@ -282,6 +282,99 @@ static void test_pause(void **state)
 }
 
 /* The fd is taken over on failure as well. */
+/* A line without an end is a fault again and again, and the line after it is heard. */
+static void test_endless_line(void **state)
+{
+    static char part[LINES_SKIP_MAX / 4 + 1];
+    struct world w;
+
+    memset(part, 'x', sizeof(part) - 1);
+    open_world(&w, &keep_ops);
+    say(&w, part);
+    assert_int_equal(w.oversize, 1);
+    for (unsigned i = 0; i < 12; i++)
+        say(&w, part);
+    assert_int_equal(w.oversize, 4);
+    say(&w, "\nnext\n");
+    assert_string_equal(w.heard, "next|");
+    assert_int_equal(w.oversize, 4);
+    close_world(&w);
+}
+
+/* Two that are ready in the same turn: whoever is served first ends or pauses the other one. */
+struct pair {
+    struct stream *stream[2];
+    bool pause;
+    unsigned lines;
+};
+
+static void on_pair_line(struct stream *s, const char *line, size_t len, void *userdata)
+{
+    struct pair *p = userdata;
+    unsigned other = s == p->stream[0] ? 1 : 0;
+
+    p->lines++;
+    if (p->pause)
+        assert_int_equal(stream_pause(p->stream[other], true), 0);
+    else
+        p->stream[other] = stream_free(p->stream[other]);
+}
+
+static void on_pair_closed(struct stream *s, int error, void *userdata)
+{
+    fail_msg("nobody has hung up");
+}
+
+static void run_pair(bool pause)
+{
+    static const struct stream_ops ops = { on_pair_line, NULL, on_pair_closed };
+    struct pair p = { .pause = pause };
+    sd_event *event = NULL;
+    int fds[2][2];
+
+    assert_int_equal(sd_event_new(&event), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds[i]), 0);
+        assert_int_equal(
+                stream_new(event, fds[i][0], LINE_MAX_TEST, OUT_MAX_TEST, &ops, &p, &p.stream[i]), 0);
+        assert_int_equal(write(fds[i][1], "line\n", 5), 5);
+    }
+    for (unsigned turns = 0; sd_event_run(event, 0) > 0;)
+        assert_true(++turns < TURNS);
+    assert_int_equal(p.lines, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        stream_free(p.stream[i]);
+        close(fds[i][1]);
+    }
+    sd_event_unref(event);
+}
+
+static void test_ended_by_another(void **state)
+{
+    run_pair(false);
+    run_pair(true);
+}
+
+/* One process, one loop. */
+static void test_second_loop(void **state)
+{
+    struct stream *stream = NULL;
+    sd_event *event = NULL;
+    struct world w;
+    int fds[2];
+
+    open_world(&w, &keep_ops);
+    assert_int_equal(sd_event_new(&event), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    assert_int_equal(stream_new(event, fds[0], LINE_MAX_TEST, OUT_MAX_TEST, &keep_ops, &w, &stream), -EBUSY);
+    assert_null(stream);
+    close(fds[1]);
+    sd_event_unref(event);
+    say(&w, "still\n");
+    assert_string_equal(w.heard, "still|");
+    close_world(&w);
+}
+
 static void test_no_stream(void **state)
 {
     struct stream *s = NULL;
@@ -310,6 +403,9 @@ int main(void)
         cmocka_unit_test(test_input_while_output_waits),
         cmocka_unit_test(test_freed_from_inside),
         cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_endless_line),
+        cmocka_unit_test(test_ended_by_another),
+        cmocka_unit_test(test_second_loop),
         cmocka_unit_test(test_no_stream),
     };
 
