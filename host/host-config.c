@@ -11,7 +11,7 @@
  * out. */
 #define HOST_RESERVE_DEFAULT GIB(1)
 /* Each VM costs two sockets and a /proc file: far inside LimitNOFILE= of the unit. */
-#define VMS_MAX 512u
+#define VMS_MAX 4096u
 #define NAME_LENGTH_MAX 63u
 
 /* Time-outs: under 10 ms no QEMU answers, over an hour is never. */
@@ -254,22 +254,84 @@ static int check_last(const struct host_config *c, unsigned n, char **ret_error)
     return r;
 }
 
-int host_config_load(const char *path, struct host_config **ret, char **ret_error)
+/* One file, and the VMs that it adds against all before. */
+static int load_file(
+        const char *path, const struct config_option *table, struct host_config *c, char **ret_error)
 {
-    _cleanup_(host_config_freep) struct host_config *c = config_defaults();
-    int r = path ? config_load(path, host_options, c, on_group, c, ret_error) : 0;
+    unsigned before = c->vms->len;
+    int r = config_load(path, table, c, on_group, c, ret_error);
 
-    if (r < 0)
-        return r;
-    for (unsigned n = 1; n <= c->vms->len; n++) {
+    for (unsigned n = before + 1; r >= 0 && n <= c->vms->len; n++) {
         g_autofree char *error = NULL;
 
         r = check_last(c, n, &error);
-        if (r < 0) {
+        if (r < 0)
             *ret_error = g_strdup_printf("%s: %s", path, error);
-            return r;
-        }
     }
+    return r;
+}
+
+/* "/etc/vmtide/host.conf" has its drop-ins in "/etc/vmtide/host.d". */
+static char *drop_in_folder(const char *path)
+{
+    g_autofree char *stem = g_str_has_suffix(path, ".conf") ? g_strndup(path, strlen(path) - strlen(".conf"))
+                                                            : g_strdup(path);
+
+    return g_strconcat(stem, ".d", NULL);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names of the *.conf in a folder, sorted, as systemd reads its own; none when there is no folder. */
+static int list_drop_ins(const char *folder, GPtrArray **ret, char **ret_error)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GError) error = NULL;
+    GDir *dir = g_dir_open(folder, 0, &error);
+    const char *name;
+
+    if (!dir && !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+        *ret_error = g_strdup_printf("%s", error->message);
+        return -EIO;
+    }
+    while (dir && (name = g_dir_read_name(dir)))
+        if (g_str_has_suffix(name, ".conf") && name[0] != '.')
+            g_ptr_array_add(names, g_strdup(name));
+    if (dir)
+        g_dir_close(dir);
+    g_ptr_array_sort(names, compare_names);
+    *ret = TAKE_PTR(names);
+    return 0;
+}
+
+/* Drop-ins add VMs, and nothing else: what holds for all of them stands in one place. */
+static int load_drop_ins(const char *path, struct host_config *c, char **ret_error)
+{
+    static const struct config_option none = { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL };
+    g_autofree char *folder = drop_in_folder(path);
+    g_autoptr(GPtrArray) names = NULL;
+    int r = list_drop_ins(folder, &names, ret_error);
+
+    for (unsigned i = 0; r >= 0 && i < names->len; i++) {
+        g_autofree char *file = g_build_filename(folder, g_ptr_array_index(names, i), NULL);
+
+        r = load_file(file, &none, c, ret_error);
+    }
+    return r;
+}
+
+int host_config_load(const char *path, struct host_config **ret, char **ret_error)
+{
+    _cleanup_(host_config_freep) struct host_config *c = config_defaults();
+    int r = path ? load_file(path, host_options, c, ret_error) : 0;
+
+    if (r >= 0 && path)
+        r = load_drop_ins(path, c, ret_error);
+    if (r < 0)
+        return r;
     *ret = TAKE_PTR(c);
     return 0;
 }

@@ -36,8 +36,8 @@ static inline void host_config_freep(struct host_config **c)
     host_config_free(*c);
 }
 
-/* Reads path (NULL: the defaults alone). Refuses two VMs with one name or one socket. *ret_error as
- * config_load(). */
+/* Reads path (NULL: the defaults alone) and its drop-ins, for host.conf those of host.d/. Refuses two VMs
+ * with one name or one socket. *ret_error as config_load(). */
 int host_config_load(const char *path, struct host_config **ret, char **ret_error);
 /* Adds the VMs of --vm, NULL-terminated or NULL; after a failure c is to be freed. -ENOENT: there is no VM at
  * all. */
