@@ -86,9 +86,10 @@ static int read_trigger(sd_bus_message *m, struct trigger *ret, sd_bus_error *er
         return r;
     if (trigger_check(ret->kind, ret->stall, ret->window) < 0)
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                "kind %.32s, stall %" G_GUINT64_FORMAT " us, window %" G_GUINT64_FORMAT
+                "kind %s, stall %" G_GUINT64_FORMAT " us, window %" G_GUINT64_FORMAT
                 " us: the kind is some or full, 0 < stall <= window, and the window from %u ms to 10 s",
-                ret->kind, ret->stall, ret->window, (unsigned)(TRIGGER_WINDOW_MIN_USEC / USEC_PER_MSEC));
+                TEXT_EXCERPT(ret->kind), ret->stall, ret->window,
+                (unsigned)(TRIGGER_WINDOW_MIN_USEC / USEC_PER_MSEC));
     return 0;
 }
 
@@ -232,11 +233,11 @@ static int read_report(sd_bus_message *m, struct report *ret, sd_bus_error *erro
     if ((int)ret->level < 0 || ret->some10 > PERMYRIAD_ONE || ret->available > INT64_MAX ||
             ret->total > INT64_MAX)
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                "level %.32s, some10 %u: the level is normal, rising, critical or settling, some10 at most "
+                "level %s, some10 %u: the level is normal, rising, critical or settling, some10 at most "
                 "%u, "
                 "sizes at "
                 "most 2^63 - 1",
-                level, ret->some10, PERMYRIAD_ONE);
+                TEXT_EXCERPT(level), ret->some10, PERMYRIAD_ONE);
     return 0;
 }
 
@@ -272,7 +273,7 @@ static int read_decline(sd_bus_message *m, uint64_t *ret_id, enum channel_code *
     if (*ret_code != CHANNEL_CODE_IN_USE && *ret_code != CHANNEL_CODE_BUSY &&
             *ret_code != CHANNEL_CODE_PAUSED)
         return sd_bus_error_setf(
-                error, SD_BUS_ERROR_INVALID_ARGS, "code %.32s: one of in-use, busy, paused", code);
+                error, SD_BUS_ERROR_INVALID_ARGS, "code %s: one of in-use, busy, paused", TEXT_EXCERPT(code));
     return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include "authorize.h"
 #include "log.h"
+#include "text.h"
 
 #define PATH "/org/freedesktop/LogControl1"
 #define INTERFACE "org.freedesktop.LogControl1"
@@ -61,7 +62,8 @@ static int read_level(sd_bus_message *m, int *ret, sd_bus_error *error)
     level = log_level_from_string(text);
     if (level < 0)
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                "LogLevel %.32s: not one of emerg, alert, crit, err, warning, notice, info, debug", text);
+                "LogLevel %s: not one of emerg, alert, crit, err, warning, notice, info, debug",
+                TEXT_EXCERPT(text));
     *ret = level;
     return 1;
 }

@@ -16,6 +16,8 @@ from .peers import GIB, MIB, wait_until
 
 MOST = 2**64 - 1
 LONG = 'x' * 300000
+# Cut after any number of bytes but multiples of three it is no UTF-8, which cannot be sent.
+WIDE = '€' * 1000
 assert stage
 
 # What a method answers to the extremes of its arguments; None: it takes them.
@@ -37,14 +39,17 @@ ANSWERS = (
     ('OpenPressureTrigger', 'stt', ('some', 0, 2000000), 'InvalidArgs'),
     ('OpenPressureTrigger', 'stt', ('some', 5000, 49999), 'InvalidArgs'),
     ('OpenPressureTrigger', 'stt', (LONG, 5000, 2000000), 'InvalidArgs'),
+    ('OpenPressureTrigger', 'stt', (WIDE, 5000, 2000000), 'InvalidArgs'),
     ('ArmGuard', 't', (MOST,), 'InvalidSize'),
     ('ArmGuard', 't', (1,), None),
     ('Report', 'ttus', (MOST, MOST, 0, 'normal'), 'InvalidArgs'),
     ('Report', 'ttus', (1, 1, 10001, 'normal'), 'InvalidArgs'),
     ('Report', 'ttus', (1, 1, 2**32 - 1, LONG), 'InvalidArgs'),
+    ('Report', 'ttus', (1, 1, 0, WIDE), 'InvalidArgs'),
     ('Report', 'ttus', (0, 0, 0, 'normal'), None),
     ('DeclineShrink', 'ts', (MOST, 'busy'), 'InvalidArgs'),
     ('DeclineShrink', 'ts', (1, LONG), 'InvalidArgs'),
+    ('DeclineShrink', 'ts', (1, WIDE), 'InvalidArgs'),
     ('Reclaim', 't', (0,), 'InvalidSize'),
     ('Reclaim', 't', (MOST,), 'LimitExceeded'),
 )

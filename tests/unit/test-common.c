@@ -4,6 +4,7 @@
 #include "bytes.h"
 #include "lines.h"
 #include "ratelimit.h"
+#include "text.h"
 
 static void test_bytes_parse(void **state)
 {
@@ -184,10 +185,33 @@ static void test_fault_window(void **state)
     assert_false(fault_window_add(&w, 100, 10 * USEC_PER_SEC, 10 * USEC_PER_SEC));
 }
 
+static void test_text_excerpt(void **state)
+{
+    static const struct {
+        const char *text, *excerpt;
+    } rows[] = {
+        { "", "" },
+        { "short", "short" },
+        { "12345678901234567890123456789012", "12345678901234567890123456789012" },
+        { "123456789012345678901234567890123", "12345678901234567890123456789012" },
+        /* Two, three and four bytes a character, cut at each of them. */
+        { "1234567890123456789012345678901\u00e9", "1234567890123456789012345678901" },
+        { "123456789012345678901234567890\u00e9x", "123456789012345678901234567890\u00e9" },
+        { "123456789012345678901234567890\u20ac", "123456789012345678901234567890" },
+        { "12345678901234567890123456789\u20acx", "12345678901234567890123456789\u20ac" },
+        { "12345678901234567890123456789\U0001f600", "12345678901234567890123456789" },
+        { "1234567890123456789012345678\U0001f600x", "1234567890123456789012345678\U0001f600" },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+        assert_string_equal(TEXT_EXCERPT(rows[i].text), rows[i].excerpt);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_parse),
+        cmocka_unit_test(test_text_excerpt),
         cmocka_unit_test(test_bytes_format),
         cmocka_unit_test(test_bytes_arithmetic),
         cmocka_unit_test(test_lines_at_every_split),
