@@ -10,6 +10,8 @@
 /* Daemons, page tables and the kernel of the host itself grow too, QEMU by some MiB for each GiB it hands
  * out. */
 #define HOST_RESERVE_DEFAULT GIB(1)
+/* QEMU's own: code, devices, vhost and display buffers; with TCG translated code too, which may be 1 GiB. */
+#define HELD_SLACK_DEFAULT MIB(512)
 /* Each VM costs two sockets and a /proc file: far inside LimitNOFILE= of the unit. */
 #define VMS_MAX 4096u
 #define NAME_LENGTH_MAX 63u
@@ -29,6 +31,7 @@ static const struct config_option host_options[] = {
             NULL },
     { "Host", "StuckTimeout", CONFIG_USEC, offsetof(struct host_config, stuck_usec), TIME_MIN, TIME_MAX,
             NULL },
+    { "Host", "HeldSlack", CONFIG_BYTES, offsetof(struct host_config, held_slack), 0, INT64_MAX, NULL },
     { "Host", "LogLevel", CONFIG_ENUM, offsetof(struct host_config, log_level), 0, 0,
             &log_level_names[LOG_ERR] },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
@@ -73,6 +76,7 @@ static struct host_config *config_defaults(void)
     c->qmp_timeout = 5 * USEC_PER_SEC;
     c->progress_usec = 5 * USEC_PER_SEC;
     c->stuck_usec = 30 * USEC_PER_SEC;
+    c->held_slack = HELD_SLACK_DEFAULT;
     c->log_level = LOG_INFO - LOG_ERR;
     c->vms = g_ptr_array_new_with_free_func(vm_config_free);
     return c;

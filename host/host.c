@@ -206,6 +206,7 @@ static struct vm_settings make_settings(const struct host_config *c, const struc
         .request_burst = c->request_burst,
         .progress_usec = c->progress_usec,
         .stuck_usec = c->stuck_usec,
+        .held_slack = c->held_slack,
     };
 
     g_strlcpy(s.name, vm->name, sizeof(s.name));

@@ -52,6 +52,12 @@ void vm_follow_begin(struct vm_state *s, uint64_t now)
     progress(s, now);
 }
 
+void vm_follow_go_on(struct vm_state *s, uint64_t now)
+{
+    if (s->follow.active)
+        progress(s, now);
+}
+
 void vm_follow_update(struct vm_state *s, bool moved, uint64_t now)
 {
     bool moving = is_moving(s);
@@ -93,7 +99,7 @@ static void kick(struct vm_state *s, uint64_t now)
 
 static void act(struct vm_state *s, uint64_t now)
 {
-    if (!s->known || s->job.active || s->queue_len > 0) {
+    if (!s->known || s->job.active || s->queue_len > 0 || vm_life_holds(s)) {
         s->follow.act_at = now + BUSY_USEC;
         return;
     }

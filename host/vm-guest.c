@@ -153,6 +153,8 @@ static void on_hello(struct vm_state *s, const struct channel_message *m, uint64
     vm_guest_forget(s);
     s->greeted = true;
     s->shrink_at = now;
+    s->life.reset_at = 0;
+    g_strlcpy(s->life.agent, m->agent, sizeof(s->life.agent));
     g_strlcpy(note.text, m->agent, sizeof(note.text));
     vm_note(s, &note);
     vm_guest_known(s, now);
@@ -167,7 +169,8 @@ static void on_declined(struct vm_state *s, const struct channel_message *m, uin
     vm_note(s, &(struct vm_note){ .type = VM_NOTE_DECLINED, .wanted = s->shrink_size, .code = m->code });
 }
 
-void vm_state_guest_noise(struct vm_state *s, uint64_t now)
+/* It has not heard, or forgotten, that we are there. */
+static void greet_again(struct vm_state *s, uint64_t now)
 {
     if (s->greeted || !s->guest_up)
         return;
@@ -177,10 +180,16 @@ void vm_state_guest_noise(struct vm_state *s, uint64_t now)
         s->who_wanted = true;
 }
 
-/* Something else came first: it has not heard, or forgotten, that we are there. */
+void vm_state_guest_noise(struct vm_state *s, uint64_t now)
+{
+    s->life.counters.bad_lines++;
+    greet_again(s, now);
+}
+
+/* Something else came first. */
 static void on_stranger(struct vm_state *s, const struct channel_message *m, uint64_t now)
 {
-    vm_state_guest_noise(s, now);
+    greet_again(s, now);
     if (m->op == CHANNEL_RESIZE)
         send_ungreeted(s, &(struct channel_message){
                                   .op = CHANNEL_REFUSED,
@@ -208,12 +217,17 @@ void vm_state_guest_message(struct vm_state *s, const struct channel_message *m,
         on_declined(s, m, now);
     else if (m->op == CHANNEL_STATS)
         s->stats = (struct vm_stats){
-            .available = m->available, .total = m->total, .level = m->level, .time = now
+            .available = m->available, .total = m->total, .some10 = m->some10, .level = m->level, .time = now
         };
 }
 
 static void on_silence(struct vm_state *s, uint64_t now)
 {
+    /* One that does not run cannot answer. */
+    if (s->life.stopped) {
+        s->ping_at = now + PING_USEC;
+        return;
+    }
     if (s->pings >= PINGS_MAX) {
         vm_note(s, &(struct vm_note){ .type = VM_NOTE_SILENT, .usec = now - s->heard });
         vm_guest_forget(s);

@@ -17,6 +17,13 @@ void vm_guest_timer(struct vm_state *s, uint64_t now);
 uint64_t vm_guest_deadline(const struct vm_state *s);
 void vm_guest_forget(struct vm_state *s); /* it left or begins anew */
 
+/* vm-life.c */
+/* Why the requested size is to stay as it is, NULL: it may change. */
+const char *vm_life_hold(const struct vm_state *s, char buf[static 256]);
+bool vm_life_holds(const struct vm_state *s);
+void vm_life_timer(struct vm_state *s, uint64_t now);
+uint64_t vm_life_deadline(const struct vm_state *s);
+
 /* vm-request.c */
 void vm_request_push(struct vm_state *s, const struct channel_message *m, uint64_t now);
 void vm_request_forget(struct vm_state *s); /* those of the guest */
@@ -41,6 +48,7 @@ void vm_request_refuse(struct vm_state *s, const struct vm_request *r, enum chan
 
 /* vm-follow.c */
 void vm_follow_begin(struct vm_state *s, uint64_t now);
+void vm_follow_go_on(struct vm_state *s, uint64_t now); /* nothing could move until now */
 void vm_follow_update(struct vm_state *s, bool moved, uint64_t now);
 void vm_follow_timer(struct vm_state *s, uint64_t now);
 uint64_t vm_follow_deadline(const struct vm_state *s);

@@ -64,6 +64,39 @@ static bool log_guest(struct vm_log *l, const char *vm, const struct vm_note *n,
     return true;
 }
 
+/* What became of the VM. */
+static bool log_life(struct vm_log *l, const char *vm, const struct vm_note *n, uint64_t now)
+{
+    struct log_repeat *r = &l->repeat[n->type];
+
+    if (n->type == VM_NOTE_STOPPED)
+        log_repeated(r, now, LOG_INFO, "%s: QEMU does not run the guest", vm);
+    else if (n->type == VM_NOTE_RUNS)
+        log_repeated(r, now, LOG_INFO, "%s: QEMU runs the guest again", vm);
+    else if (n->type == VM_NOTE_MIGRATING)
+        log_repeated(r, now, LOG_INFO, "%s: migrating: size %s, requested %s stay", vm, FORMAT_BYTES(n->size),
+                FORMAT_BYTES(n->requested));
+    else if (n->type == VM_NOTE_MIGRATED)
+        log_repeated(r, now, LOG_INFO, "%s: the migration is over", vm);
+    else if (n->type == VM_NOTE_OVER_HELD)
+        log_repeated(r, now, LOG_WARNING,
+                "%s: QEMU holds %s, boot memory and what was granted are %s: the guest uses memory that it "
+                "unplugged, or QEMU needs more of its own than HeldSlack=; no more is granted",
+                vm, FORMAT_BYTES(n->wanted), FORMAT_BYTES(n->was));
+    else if (n->type == VM_NOTE_HELD_WELL)
+        log_repeated(r, now, LOG_NOTICE, "%s: QEMU holds %s again, boot memory and what was granted are %s",
+                vm, FORMAT_BYTES(n->wanted), FORMAT_BYTES(n->was));
+    else if (n->type == VM_NOTE_PAUSED && n->usec == USEC_FOREVER)
+        log_notice("%s: paused until Resume: %s", vm, n->text);
+    else if (n->type == VM_NOTE_PAUSED)
+        log_notice("%s: paused for %llu s: %s", vm, (unsigned long long)(n->usec / USEC_PER_SEC), n->text);
+    else if (n->type == VM_NOTE_RESUMED)
+        log_notice("%s: resumed", vm);
+    else
+        return false;
+    return true;
+}
+
 /* What the device does. */
 static void log_device(struct vm_log *l, const char *vm, const struct vm_note *n, uint64_t now)
 {
@@ -98,6 +131,6 @@ void vm_log_note(
         log_granted(settings->name, note);
     else if (note->type == VM_NOTE_REFUSED)
         log_refused(l, settings->name, note, now);
-    else if (!log_guest(l, settings->name, note, now))
+    else if (!log_guest(l, settings->name, note, now) && !log_life(l, settings->name, note, now))
         log_device(l, settings->name, note, now);
 }

@@ -96,7 +96,8 @@ void vm_request_push(struct vm_state *s, const struct channel_message *m, uint64
 
 static bool below_min(const struct vm_state *s)
 {
-    return s->known && !s->job.active && vm_state_requested(s) < vm_state_limits(s).min_size;
+    return s->known && !s->job.active && !vm_life_holds(s) && !s->life.over_held &&
+           vm_state_requested(s) < vm_state_limits(s).min_size;
 }
 
 void vm_request_pump(struct vm_state *s, uint64_t now)
@@ -127,6 +128,24 @@ static void wait_for_memory(struct vm_state *s, uint64_t missing, uint64_t now)
     s->room_check_at = now + ROOM_USEC;
 }
 
+/* Refuses what is not to be looked at now. */
+static bool is_held(struct vm_state *s, const struct vm_request *r)
+{
+    char text[256];
+
+    if (vm_life_hold(s, text)) {
+        vm_request_refuse(s, r, CHANNEL_CODE_BUSY, text, NULL);
+        return true;
+    }
+    if (!s->life.over_held || r->size <= vm_state_committed(s))
+        return false;
+    (void)snprintf(text, sizeof(text),
+            "QEMU holds %s, more than boot memory and size, %s, account for: no growth until it is less",
+            FORMAT_BYTES(s->life.held), FORMAT_BYTES(s->boot_size + vm_state_committed(s)));
+    vm_request_refuse(s, r, CHANNEL_CODE_LIMIT, text, NULL);
+    return true;
+}
+
 static void decide(
         struct vm_state *s, const struct vm_request *r, const struct grant_host *host, uint64_t now)
 {
@@ -135,6 +154,8 @@ static void decide(
     uint64_t targets[DEVICES_MAX];
     struct grant g;
 
+    if (is_held(s, r))
+        return;
     grant_decide(&limits, &vm, host, r->size, &g);
     if (g.verdict == GRANT_REFUSED) {
         vm_request_refuse(s, r, g.code, g.text, host);

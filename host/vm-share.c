@@ -77,7 +77,7 @@ static bool is_fresh(const struct vm_state *s, uint64_t now)
 
 static bool may_be_asked(const struct vm_state *s, uint64_t now)
 {
-    return s->known && s->welcomed && !s->job.active && now >= s->spare_at &&
+    return s->known && s->welcomed && !s->job.active && !vm_life_holds(s) && now >= s->spare_at &&
            vm_state_size(s) == vm_state_requested(s) && is_fresh(s, now) &&
            (s->stats.level == CHANNEL_LEVEL_NORMAL || s->stats.level == CHANNEL_LEVEL_SETTLING);
 }

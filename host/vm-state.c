@@ -96,6 +96,7 @@ void vm_state_configure(struct vm_state *s, const struct vm_settings *settings, 
     s->settings.request_burst = settings->request_burst;
     s->settings.progress_usec = settings->progress_usec;
     s->settings.stuck_usec = settings->stuck_usec;
+    s->settings.held_slack = settings->held_slack;
     if (rate)
         bucket_init(&s->bucket, settings->request_rate, settings->request_burst, now);
     if (!s->known)
@@ -121,6 +122,10 @@ static void lose_numbers(struct vm_state *s, uint64_t now)
 
 void vm_state_qmp_down(struct vm_state *s, uint64_t now)
 {
+    if (s->qmp_up)
+        s->life.counters.qemu_lost++;
+    s->life.stopped = s->life.migrating = s->life.over_held = false;
+    s->life.over_since = 0;
     s->qmp_up = s->querying = s->boot_known = false;
     vm_job_fail(s, now);
     lose_numbers(s, now);
@@ -190,6 +195,7 @@ void vm_state_size_event(struct vm_state *s, uint64_t now)
 void vm_state_reset_event(struct vm_state *s, uint64_t now)
 {
     vm_note(s, &(struct vm_note){ .type = VM_NOTE_RESET });
+    s->life.reset_at = now;
     vm_guest_forget(s);
     vm_query(s);
 }
@@ -206,6 +212,7 @@ void vm_state_timer(struct vm_state *s, uint64_t now)
             vm_act(s, VM_ACTION_QUERY_SUMMARY);
         vm_query(s);
     }
+    vm_life_timer(s, now);
     vm_guest_timer(s, now);
     vm_request_timer(s, now);
     vm_follow_timer(s, now);
@@ -216,5 +223,5 @@ uint64_t vm_state_deadline(const struct vm_state *s)
     uint64_t a = MIN_OF(resync_deadline(s), vm_guest_deadline(s));
     uint64_t b = MIN_OF(vm_request_deadline(s), vm_follow_deadline(s));
 
-    return MIN_OF(a, b);
+    return MIN_OF(MIN_OF(a, b), vm_life_deadline(s));
 }

@@ -31,6 +31,7 @@ struct vm_settings {
     uint32_t request_burst;
     uint64_t progress_usec; /* without progress for this long: set the same requested size again */
     uint64_t stuck_usec;    /* a shrink without progress for this long is ended */
+    uint64_t held_slack;    /* bytes that QEMU may hold beside boot memory and size */
 };
 
 enum vm_origin {
@@ -69,6 +70,14 @@ enum vm_note_type {
     VM_NOTE_ASK_SHRINK, /* wanted, text: reason */
     VM_NOTE_DECLINED,   /* wanted, code */
     VM_NOTE_ROOM,       /* host */
+    VM_NOTE_STOPPED,    /* QEMU does not run the guest */
+    VM_NOTE_RUNS,       /* it does again */
+    VM_NOTE_MIGRATING,
+    VM_NOTE_MIGRATED,  /* … is over, or was given up */
+    VM_NOTE_OVER_HELD, /* wanted: what QEMU holds; was: boot memory and what it was granted */
+    VM_NOTE_HELD_WELL, /* it does not any more */
+    VM_NOTE_PAUSED,    /* usec: for how long, USEC_FOREVER: until resumed; text: why */
+    VM_NOTE_RESUMED,
     _VM_NOTE_MAX,
     _VM_NOTE_INVALID = -EINVAL,
 };
@@ -132,8 +141,46 @@ struct vm_follow {
 struct vm_stats {
     uint64_t available;
     uint64_t total;
+    uint64_t some10; /* permyriad */
     enum channel_level level;
     uint64_t time; /* 0: it said nothing */
+};
+
+/* The last grant, or the last refusal. */
+struct vm_answer {
+    uint64_t time; /* 0: never */
+    uint64_t size; /* the requested size that was granted, or asked for */
+    enum channel_code code;
+    char text[256]; /* the guest's reason, or why not */
+};
+
+/* Since the daemon began. */
+struct vm_counters {
+    uint64_t grants; /* of the guest's requests */
+    uint64_t refusals[_CHANNEL_CODE_MAX];
+    uint64_t stalls;   /* no progress for the progress time-out: set again */
+    uint64_t unstuck;  /* stuck shrinks that were ended */
+    uint64_t shrinks;  /* the guest was asked to give back */
+    uint64_t declined; /* … and would not */
+    uint64_t bad_lines;
+    uint64_t qemu_lost; /* connections */
+};
+
+/* What else there is to know of it: vm-life.c. */
+struct vm_life_state {
+    bool stopped; /* QEMU does not run the guest */
+    bool migrating;
+    bool over_held;
+    uint64_t held;         /* QEMU's resident memory, bytes; 0: not known */
+    uint64_t over_since;   /* 0: it is not over */
+    uint64_t reset_at;     /* 0: the guest has said hello since */
+    uint64_t paused_until; /* 0: not paused; USEC_FOREVER: until resumed */
+    char pause_reason[128];
+    unsigned pauses; /* how many there were */
+    char agent[64];  /* what the guest said hello as */
+    struct vm_answer last_grant;
+    struct vm_answer last_refusal;
+    struct vm_counters counters;
 };
 
 struct vm_state {
@@ -193,6 +240,7 @@ struct vm_state {
     uint64_t spare_back_off;
 
     struct vm_follow follow;
+    struct vm_life_state life;
 
     /* asked of the guest */
     uint64_t shrink_id; /* 0: nothing asked */
@@ -228,9 +276,20 @@ void vm_state_query_failed(struct vm_state *s, uint64_t now);
 void vm_state_set_done(struct vm_state *s, bool ok, uint64_t now);
 void vm_state_size_event(struct vm_state *s, uint64_t now);
 void vm_state_reset_event(struct vm_state *s, uint64_t now);
+/* Whether QEMU runs the guest, and whether it is on its way to another host: nothing moves in between. */
+void vm_state_stopped(struct vm_state *s, bool stopped, uint64_t now);
+void vm_state_migrating(struct vm_state *s, bool migrating, uint64_t now);
+/* QEMU's resident memory in bytes, 0: not known. One that stays over what the VM was granted gets no more. */
+void vm_state_held(struct vm_state *s, uint64_t held, uint64_t now);
+
+/* Inputs from an administrator. usec USEC_FOREVER: until vm_state_resume(). */
+void vm_state_pause(struct vm_state *s, const char *why, uint64_t usec, uint64_t now);
+void vm_state_resume(struct vm_state *s, uint64_t now);
 
 void vm_state_budget(struct vm_state *s, const struct grant_host *host, uint64_t now);
 void vm_state_timer(struct vm_state *s, uint64_t now);
+/* A note has come out: counted, and remembered when it is an answer. */
+void vm_state_noted(struct vm_state *s, const struct vm_note *note, uint64_t now);
 /* When vm_state_timer() is due, USEC_FOREVER: an input must come first. */
 uint64_t vm_state_deadline(const struct vm_state *s);
 

@@ -9,8 +9,8 @@
 enum vm_life {
     VM_LIFE_NO_QEMU,
     VM_LIFE_NO_NUMBERS, /* QEMU's answers make no sense, or have not come yet */
-    VM_LIFE_PAUSED,     /* QEMU does not run the guest */
     VM_LIFE_MIGRATING,  /* the driver is answered BUSY until it is over */
+    VM_LIFE_PAUSED,     /* QEMU does not run the guest */
     VM_LIFE_OVER_HELD,  /* QEMU holds more than boot memory and size */
     VM_LIFE_RESETTING,  /* the guest has not said hello since its reset */
     VM_LIFE_NO_GUEST,
@@ -23,17 +23,6 @@ enum vm_life {
 };
 const char *vm_life_to_string(enum vm_life l);
 
-struct vm_counters {
-    uint64_t grants; /* of the guest's requests */
-    uint64_t refusals[_CHANNEL_CODE_MAX];
-    uint64_t stalls;   /* no progress for the progress time-out: set again */
-    uint64_t unstuck;  /* stuck shrinks that were ended */
-    uint64_t shrinks;  /* the guest was asked to give back */
-    uint64_t declined; /* … and would not */
-    uint64_t bad_lines;
-    uint64_t qemu_lost; /* connections */
-};
-
 struct vm_view {
     const char *name;  /* borrowed from the VM, as all texts here */
     const char *agent; /* empty: no guest has said hello */
@@ -43,9 +32,14 @@ struct vm_view {
     uint32_t weight;
     struct vm_stats stats; /* time 0: the guest said nothing */
     uint64_t held;         /* QEMU's resident memory, 0: not known */
-    pid_t process;         /* QEMU's, 0: not known */
+    pid_t process;         /* QEMU's, 0: not known; not from vm_state_view() */
     uint64_t paused_until; /* CLOCK_MONOTONIC µs, 0: not paused, USEC_FOREVER: until resumed */
     const char *pause_reason;
+    unsigned pauses; /* how many there were */
     const struct vm_answer *last_grant, *last_refusal;
     const struct vm_counters *counters;
 };
+
+enum vm_life vm_state_life(const struct vm_state *s, uint64_t now);
+/* s must outlive *ret. */
+void vm_state_view(const struct vm_state *s, uint64_t now, struct vm_view *ret);

@@ -25,8 +25,9 @@ struct vm {
     sd_event_source *timer;
     char *procfs;
     int statm_fd;
-    uint64_t rss; /* of QEMU, when last read */
-    bool exited;  /* QEMU was not there any more then */
+    pid_t process; /* QEMU's, 0: not known */
+    uint64_t rss;  /* of QEMU, when last read */
+    bool exited;   /* QEMU was not there any more then */
     struct vm_log log;
     struct log_repeat log_rss;
 };
@@ -55,6 +56,7 @@ static void act(struct vm *vm, const struct vm_action *a)
         return;
     case VM_ACTION_NOTE:
         note = a->note;
+        vm_state_noted(&vm->state, &note, now_usec());
         vm_log_note(&vm->log, &vm->state.settings, &note, now_usec());
         return;
     case _VM_ACTION_MAX:
@@ -156,6 +158,7 @@ static void on_qmp_up(struct qmp *q, pid_t peer, void *userdata)
 
     if (vm->statm_fd >= 0)
         close(TAKE_FD(vm->statm_fd));
+    vm->process = peer;
     r = qemu_process_open(vm->procfs, peer, &vm->statm_fd);
     if (r < 0)
         log_warning(
@@ -170,6 +173,7 @@ static void on_qmp_down(struct qmp *q, void *userdata)
 {
     struct vm *vm = userdata;
 
+    vm->process = 0;
     vm_state_qmp_down(&vm->state, now_usec());
     drain(vm);
 }
@@ -305,6 +309,35 @@ void vm_read_rss(struct vm *vm)
     if (r < 0 && !vm->exited)
         log_repeated(&vm->log_rss, now_usec(), LOG_WARNING,
                 "%s: cannot read QEMU's memory: %s; none is counted", vm_name(vm), strerror(-r));
+    vm_state_held(&vm->state, vm->rss, now_usec());
+    if (vm->state.actions->len > 0)
+        drain(vm);
+}
+
+void vm_view(const struct vm *vm, struct vm_view *ret)
+{
+    vm_state_view(&vm->state, now_usec(), ret);
+    ret->process = vm->process;
+}
+
+int vm_ask_shrink(struct vm *vm, uint64_t size, const char *reason)
+{
+    int r = vm_state_ask_shrink(&vm->state, size, reason);
+
+    drain(vm);
+    return r;
+}
+
+void vm_pause(struct vm *vm, const char *why, uint64_t usec)
+{
+    vm_state_pause(&vm->state, why, usec, now_usec());
+    drain(vm);
+}
+
+void vm_resume(struct vm *vm)
+{
+    vm_state_resume(&vm->state, now_usec());
+    drain(vm);
 }
 
 uint64_t vm_promised(const struct vm *vm)

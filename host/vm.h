@@ -3,7 +3,7 @@
 
 #include <systemd/sd-event.h>
 
-#include "vm-state.h"
+#include "vm-view.h"
 
 /* One VM: its two sockets and its timer around the state machine of vm-state.h. */
 struct vm;
@@ -36,6 +36,12 @@ void vm_read_rss(struct vm *vm);
 uint64_t vm_promised(const struct vm *vm);
 /* Its share has a claim, or had one that has come to its end by itself. */
 bool vm_claims(const struct vm *vm);
+/* As vm_state_view(), with the process. */
+void vm_view(const struct vm *vm, struct vm_view *ret);
+/* As vm_state_ask_shrink(), vm_state_pause() and vm_state_resume(). */
+int vm_ask_shrink(struct vm *vm, uint64_t size, const char *reason);
+void vm_pause(struct vm *vm, const char *why, uint64_t usec);
+void vm_resume(struct vm *vm);
 /* As vm_state_ask_spare() and vm_state_share(). */
 int vm_ask_spare(struct vm *vm, uint64_t bytes);
 void vm_share(const struct vm *vm, struct share_vm *ret);

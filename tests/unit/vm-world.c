@@ -44,6 +44,7 @@ static void world_act(struct world *w, const struct vm_action *a)
         w->n_budgets++;
         vm_state_budget(&w->s, &w->host, w->now);
     } else {
+        vm_state_noted(&w->s, &a->note, w->now);
         w->notes[a->note.type]++;
         w->last_note = a->note;
     }
@@ -106,6 +107,7 @@ void world_init(struct world *w, unsigned n_devices)
         .request_burst = 20,
         .progress_usec = 5 * SECOND,
         .stuck_usec = 30 * SECOND,
+        .held_slack = MIB(512),
     };
 
     memset(w, 0, sizeof(*w));
