@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "host.h"
+#include "host-internal.h"
 
-#include "balance.h"
 #include "bytes.h"
-#include "log.h"
 #include "meminfo.h"
 #include "pressure.h"
 #include "service.h"
-#include "vm.h"
 
 /* Those who wait for room look at numbers of up to this age: with many of them the host is not read for each.
  */
@@ -21,36 +18,6 @@
 #define LOOK_SHORT_USEC USEC_PER_SEC
 /* From a refusal to the first look: others that are refused in the same moment count too. */
 #define LOOK_SOON_USEC (100 * USEC_PER_MSEC)
-
-/* One VM and what it was made of. */
-struct entry {
-    struct host *host;
-    struct vm *vm;
-    char *channel;
-    char *qmp;
-    struct vm_settings settings;
-    uint64_t qmp_timeout;
-    uint64_t promised; /* its part of the host's sum */
-    bool claims;       /* it stands among the host's claimants */
-};
-
-struct host {
-    sd_event *event;
-    char *procfs;
-    char *meminfo;
-    char *pressure;
-    uint64_t reserve;
-    bool over_commit;
-    GPtrArray *entries;
-    GPtrArray *claimants;       /* of struct entry, borrowed: those who may claim memory */
-    unsigned __int128 promised; /* sum over entries; each may be up to UINT64_MAX */
-    GArray *shares;             /* of struct share_vm */
-    sd_event_source *timer;
-    uint64_t looked_at;
-    struct balance_host numbers;
-    uint64_t read_at;
-    struct log_repeat log_meminfo;
-};
 
 static void update_entry(struct entry *e, uint64_t promised, bool claims)
 {
@@ -66,22 +33,26 @@ static void update_entry(struct entry *e, uint64_t promised, bool claims)
     e->claims = claims;
 }
 
-static void entry_free(void *p)
+void entry_forget(struct entry *e)
 {
-    struct entry *e = p;
-
     update_entry(e, 0, false);
-    vm_free(e->vm);
-    g_free(e->channel);
-    g_free(e->qmp);
-    g_free(e);
+}
+
+void entry_changed(struct entry *e)
+{
+    update_entry(e, vm_promised(e->vm), vm_claims(e->vm));
 }
 
 static void on_changed(void *userdata)
 {
     struct entry *e = userdata;
 
-    update_entry(e, vm_promised(e->vm), vm_claims(e->vm));
+    /* It is being made. */
+    if (!e->vm)
+        return;
+    entry_changed(e);
+    if (e->host->ops)
+        e->host->ops->changed(e->vm, e->host->userdata);
 }
 
 static void read_entries(struct host *h)
@@ -90,7 +61,7 @@ static void read_entries(struct host *h)
         struct entry *e = g_ptr_array_index(h->entries, i);
 
         vm_read_rss(e->vm);
-        on_changed(e);
+        entry_changed(e);
     }
 }
 
@@ -156,7 +127,7 @@ static void on_budget(struct grant_host *ret, bool fresh, void *userdata)
     const struct share_vm *shares;
     unsigned i = 0;
 
-    on_changed(e);
+    entry_changed(e);
     if (now_usec() - h->read_at >= stale)
         read_numbers(h);
     h->numbers.numbers.promised = promised(h);
@@ -170,7 +141,7 @@ static void on_budget(struct grant_host *ret, bool fresh, void *userdata)
         look_soon(h);
 }
 
-static const struct vm_ops vm_callbacks = {
+const struct vm_ops host_vm_ops = {
     .budget = on_budget,
     .changed = on_changed,
 };
@@ -195,102 +166,29 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-static struct vm_settings make_settings(const struct host_config *c, const struct vm_config *vm)
+void host_view(struct host *h, struct host_view *ret)
 {
-    struct vm_settings s = {
-        .n_devices = vm->n_devices,
-        .min_size = vm->min_size,
-        .max_size = vm->max_size,
-        .weight = vm->weight,
-        .request_rate = c->request_rate,
-        .request_burst = c->request_burst,
-        .progress_usec = c->progress_usec,
-        .stuck_usec = c->stuck_usec,
-        .held_slack = c->held_slack,
+    if (h->read_at == 0)
+        read_numbers(h);
+    *ret = (struct host_view){
+        .total = h->numbers.total,
+        .available = h->numbers.numbers.available,
+        .reserve = h->reserve,
+        .promised = (uint64_t)MIN_OF(h->promised, (unsigned __int128)UINT64_MAX),
+        .pressure10 = h->numbers.pressure10,
+        .over_commit = h->over_commit,
+        .vms = h->entries->len,
     };
-
-    g_strlcpy(s.name, vm->name, sizeof(s.name));
-    memcpy(s.device, vm->device, sizeof(s.device));
-    return s;
 }
 
-static bool is_same_vm(const struct entry *e, const struct host_config *c, const struct vm_config *vm)
+void host_set_ops(struct host *h, const struct host_ops *ops, void *userdata)
 {
-    return streq(e->settings.name, vm->name) && streq(e->channel, vm->channel) && streq(e->qmp, vm->qmp) &&
-           e->qmp_timeout == c->qmp_timeout && e->settings.n_devices == vm->n_devices &&
-           memcmp(e->settings.device, vm->device, sizeof(vm->device)) == 0;
+    h->ops = ops;
+    h->userdata = userdata;
 }
 
-static int add_vm(struct host *h, const struct host_config *c, const struct vm_config *vm)
-{
-    struct entry *e = g_new0(struct entry, 1);
-    struct vm_options options = {
-        .settings = make_settings(c, vm),
-        .channel = vm->channel,
-        .qmp = vm->qmp,
-        .procfs = h->procfs,
-        .qmp_timeout = c->qmp_timeout,
-    };
-    int r;
-
-    e->host = h;
-    e->channel = g_strdup(vm->channel);
-    e->qmp = g_strdup(vm->qmp);
-    e->settings = options.settings;
-    e->qmp_timeout = c->qmp_timeout;
-    r = vm_new(h->event, &options, &vm_callbacks, e, &e->vm);
-    if (r < 0) {
-        entry_free(e);
-        return r;
-    }
-    g_ptr_array_add(h->entries, e);
-    return 0;
-}
-
-/* The entry of a VM that stays as it is but for its limits. */
-static struct entry *find_entry(struct host *h, const struct host_config *c, const struct vm_config *vm)
-{
-    for (unsigned i = 0; i < h->entries->len; i++) {
-        struct entry *e = g_ptr_array_index(h->entries, i);
-
-        if (is_same_vm(e, c, vm))
-            return e;
-    }
-    return NULL;
-}
-
-static bool is_wanted(const struct entry *e, const struct host_config *c)
-{
-    for (unsigned i = 0; i < c->vms->len; i++)
-        if (is_same_vm(e, c, g_ptr_array_index(c->vms, i)))
-            return true;
-    return false;
-}
-
-static int apply(struct host *h, const struct host_config *c)
-{
-    int r = 0;
-
-    h->reserve = c->host_reserve;
-    h->over_commit = c->over_commit;
-    for (unsigned i = h->entries->len; i-- > 0;)
-        if (!is_wanted(g_ptr_array_index(h->entries, i), c))
-            g_ptr_array_remove_index(h->entries, i);
-    for (unsigned i = 0; i < c->vms->len && r >= 0; i++) {
-        const struct vm_config *vm = g_ptr_array_index(c->vms, i);
-        struct entry *e = find_entry(h, c, vm);
-
-        if (!e) {
-            r = add_vm(h, c, vm);
-            continue;
-        }
-        e->settings = make_settings(c, vm);
-        vm_configure(e->vm, &e->settings);
-    }
-    return r;
-}
-
-int host_new(sd_event *event, const struct host_config *config, const char *procfs, struct host **ret)
+int host_new(sd_event *event, const struct host_config *config, const char *procfs, const char *overrides,
+        struct host **ret)
 {
     struct host *h = g_new0(struct host, 1);
     int r;
@@ -299,12 +197,13 @@ int host_new(sd_event *event, const struct host_config *config, const char *proc
     h->procfs = g_strdup(procfs);
     h->meminfo = g_strdup_printf("%s/meminfo", procfs);
     h->pressure = g_strdup_printf("%s/pressure/memory", procfs);
-    h->entries = g_ptr_array_new_with_free_func(entry_free);
     h->claimants = g_ptr_array_new();
     h->shares = g_array_new(false, true, sizeof(struct share_vm));
+    h->overrides = overrides_new(overrides);
+    host_vms_init(h);
     r = sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, LOOK_USEC, LOOK_SOON_USEC, on_look, h);
     if (r >= 0)
-        r = apply(h, config);
+        r = host_vms_apply(h, config);
     if (r < 0) {
         host_free(h);
         return r;
@@ -317,9 +216,11 @@ struct host *host_free(struct host *h)
 {
     if (!h)
         return NULL;
-    g_ptr_array_unref(h->entries);
+    h->ops = NULL;
+    host_vms_clear(h);
     g_ptr_array_unref(h->claimants);
     g_array_unref(h->shares);
+    overrides_free(h->overrides);
     sd_event_source_disable_unref(h->timer);
     sd_event_unref(h->event);
     g_free(h->procfs);
@@ -331,7 +232,7 @@ struct host *host_free(struct host *h)
 
 void host_configure(struct host *h, const struct host_config *config)
 {
-    int r = apply(h, config);
+    int r = host_vms_apply(h, config);
 
     if (r < 0)
         log_error("cannot take over all of the new configuration: %s", strerror(-r));

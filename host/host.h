@@ -4,14 +4,54 @@
 #include <systemd/sd-event.h>
 
 #include "host-config.h"
+#include "vm.h"
 
 /* All VMs, and what the host can give them. */
 struct host;
 
-/* procfs: where meminfo and PID/statm are. */
-int host_new(sd_event *event, const struct host_config *config, const char *procfs, struct host **ret);
+/* procfs: where meminfo and PID/statm are. overrides: file of limits that were set to stay, NULL: none. */
+int host_new(sd_event *event, const struct host_config *config, const char *procfs, const char *overrides,
+        struct host **ret);
 struct host *host_free(struct host *h);
 
 /* Takes over a new configuration: limits of VMs that stay, VMs that are new or gone. A VM whose sockets or
  * devices changed begins anew. */
 void host_configure(struct host *h, const struct host_config *config);
+
+/* Who is told of VMs. */
+struct host_ops {
+    void (*added)(struct vm *vm, void *userdata);
+    void (*removed)(const char *name, void *userdata); /* it is gone already */
+    void (*changed)(struct vm *vm, void *userdata);    /* something of its view may have */
+};
+/* ops NULL: nobody. */
+void host_set_ops(struct host *h, const struct host_ops *ops, void *userdata);
+
+/* Borrowed, until the loop turns. */
+unsigned host_count(const struct host *h);
+struct vm *host_vm(const struct host *h, unsigned i);
+struct vm *host_find(const struct host *h, const char *name); /* NULL: no such VM */
+
+struct host_view {
+    uint64_t total; /* bytes, of the last look, 10 s ago at most; 0: not known */
+    uint64_t available;
+    uint64_t reserve;
+    uint64_t promised;
+    uint32_t pressure10; /* permyriad */
+    bool over_commit;
+    unsigned vms;
+};
+void host_view(struct host *h, struct host_view *ret);
+
+/* Of what an administrator does. */
+#define HOST_TEXT_MAX 256u
+#define HOST_KEEP UINT64_MAX
+
+/* Limits of a VM in bytes over the configuration's, HOST_KEEP: the one in force; both: the configuration's
+ * again. max 0: what the devices can hold. Negative with the D-Bus error's name and its text, and nothing has
+ * changed. */
+int host_set_limits(struct host *h, struct vm *vm, uint64_t min, uint64_t max, bool persist,
+        const char **ret_error, char ret_text[static HOST_TEXT_MAX]);
+/* weight 0: the configuration's again. */
+int host_set_weight(struct host *h, struct vm *vm, uint32_t weight, bool persist, const char **ret_error,
+        char ret_text[static HOST_TEXT_MAX]);

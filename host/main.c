@@ -4,8 +4,9 @@
 
 #include "bytes.h"
 #include "host-config.h"
-#include "host.h"
+#include "host-bus.h"
 #include "log.h"
+#include "overrides.h"
 #include "program.h"
 #include "service.h"
 
@@ -25,17 +26,23 @@ struct host_program {
     struct program common;
     char *procfs;
     char *host_reserve;
+    char *bus_address;
+    char *limits_saved;
     char **vms;
 
     struct host *host;
+    struct host_bus *bus;
 };
 
 static void host_program_clear(struct host_program *p)
 {
+    p->bus = host_bus_free(p->bus);
     p->host = host_free(p->host);
     program_clear(&p->common);
     g_free(p->procfs);
     g_free(p->host_reserve);
+    g_free(p->bus_address);
+    g_free(p->limits_saved);
     g_strfreev(p->vms);
 }
 
@@ -48,6 +55,10 @@ static int parse_options(struct host_program *p, int argc, char **argv)
                 "VM" },
         { "host-reserve", 0, 0, G_OPTION_ARG_STRING, &p->host_reserve,
                 "Host memory that is never granted (instead of HostReserve=)", "SIZE" },
+        { "bus", 0, 0, G_OPTION_ARG_STRING, &p->bus_address, "D-Bus address (default: the system bus)",
+                "ADDRESS" },
+        { "limits-state", 0, 0, G_OPTION_ARG_FILENAME, &p->limits_saved,
+                "Where limits that were set to stay are kept (default " OVERRIDES_PATH ")", "FILE" },
         { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs,
                 "Where meminfo and PID/statm are read (default /proc; another one is for tests)", "DIR" },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
@@ -123,7 +134,9 @@ static int run(struct host_program *p, const struct host_config *c)
     int r = service_event_new(on_reload, p, &event);
 
     if (r >= 0)
-        r = host_new(event, c, p->procfs ?: "/proc", &p->host);
+        r = host_new(event, c, p->procfs ?: "/proc", p->limits_saved ?: OVERRIDES_PATH, &p->host);
+    if (r >= 0)
+        r = host_bus_new(event, p->host, p->bus_address, &p->bus);
     if (r < 0) {
         log_error("cannot start: %s", strerror(-r));
         return EXIT_FAILURE;

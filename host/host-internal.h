@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "balance.h"
+#include "host.h"
+#include "log.h"
+#include "overrides.h"
+
+/* Between the files of the host: all VMs (host-vms.c), what they may have (host.c), and what administrators
+ * do (host-admin.c). */
+
+/* One VM and what it was made of. */
+struct entry {
+    struct host *host;
+    struct vm *vm;
+    char *channel;
+    char *qmp;
+    struct vm_settings configured;
+    struct vm_settings settings; /* in force: limits and weight may have been set at run time */
+    uint64_t qmp_timeout;
+    uint64_t promised; /* its part of the host's sum */
+    bool claims;       /* it stands among the host's claimants */
+    bool wanted;       /* the configuration that is being applied has it */
+};
+
+struct host {
+    sd_event *event;
+    char *procfs;
+    char *meminfo;
+    char *pressure;
+    uint64_t reserve;
+    bool over_commit;
+    GPtrArray *entries;
+    GHashTable *by_name;        /* name → struct entry, both borrowed from entries */
+    GPtrArray *claimants;       /* of struct entry, borrowed: those who may claim memory */
+    unsigned __int128 promised; /* sum over entries; each may be up to UINT64_MAX */
+    GArray *shares;             /* of struct share_vm */
+    struct overrides *overrides;
+    const struct host_ops *ops;
+    void *userdata;
+    sd_event_source *timer;
+    uint64_t looked_at;
+    struct balance_host numbers;
+    uint64_t read_at;
+    struct log_repeat log_meminfo;
+};
+
+/* What the VM has and claims goes into the sums; it leaves them. */
+void entry_changed(struct entry *e);
+void entry_forget(struct entry *e);
+/* For vm_new(). */
+extern const struct vm_ops host_vm_ops;
+
+/* host-vms.c */
+void host_vms_init(struct host *h);
+void host_vms_clear(struct host *h);
+/* VMs that stay as they are but for their limits, that are new, and that are gone. */
+int host_vms_apply(struct host *h, const struct host_config *c);
+struct entry *host_entry(const struct host *h, const char *name);
+/* The settings in force, of the configured ones and those set at run time. */
+void entry_take_overrides(struct entry *e);

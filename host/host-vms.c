@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* Which VMs there are: as configured, and how they come and go. */
+#include "host-internal.h"
+
+static void entry_free(void *p)
+{
+    struct entry *e = p;
+
+    entry_forget(e);
+    vm_free(e->vm);
+    g_free(e->channel);
+    g_free(e->qmp);
+    g_free(e);
+}
+
+void host_vms_init(struct host *h)
+{
+    h->entries = g_ptr_array_new_with_free_func(entry_free);
+    h->by_name = g_hash_table_new(g_str_hash, g_str_equal);
+}
+
+void host_vms_clear(struct host *h)
+{
+    g_hash_table_unref(h->by_name);
+    g_ptr_array_unref(h->entries);
+}
+
+struct entry *host_entry(const struct host *h, const char *name)
+{
+    return g_hash_table_lookup(h->by_name, name);
+}
+
+unsigned host_count(const struct host *h)
+{
+    return h->entries->len;
+}
+
+struct vm *host_vm(const struct host *h, unsigned i)
+{
+    return ((struct entry *)g_ptr_array_index(h->entries, i))->vm;
+}
+
+struct vm *host_find(const struct host *h, const char *name)
+{
+    const struct entry *e = host_entry(h, name);
+
+    return e ? e->vm : NULL;
+}
+
+static struct vm_settings make_settings(const struct host_config *c, const struct vm_config *vm)
+{
+    struct vm_settings s = {
+        .n_devices = vm->n_devices,
+        .min_size = vm->min_size,
+        .max_size = vm->max_size,
+        .weight = vm->weight,
+        .request_rate = c->request_rate,
+        .request_burst = c->request_burst,
+        .progress_usec = c->progress_usec,
+        .stuck_usec = c->stuck_usec,
+        .held_slack = c->held_slack,
+    };
+
+    g_strlcpy(s.name, vm->name, sizeof(s.name));
+    memcpy(s.device, vm->device, sizeof(s.device));
+    return s;
+}
+
+void entry_take_overrides(struct entry *e)
+{
+    struct override o;
+
+    overrides_get(e->host->overrides, e->configured.name, &o);
+    e->settings = e->configured;
+    if (o.has_limits) {
+        e->settings.min_size = o.min_size;
+        e->settings.max_size = o.max_size;
+    }
+    if (o.has_weight)
+        e->settings.weight = o.weight;
+}
+
+static bool is_same_vm(const struct entry *e, const struct host_config *c, const struct vm_config *vm)
+{
+    return streq(e->channel, vm->channel) && streq(e->qmp, vm->qmp) && e->qmp_timeout == c->qmp_timeout &&
+           e->configured.n_devices == vm->n_devices &&
+           memcmp(e->configured.device, vm->device, sizeof(vm->device)) == 0;
+}
+
+static int add_vm(struct host *h, const struct host_config *c, const struct vm_config *vm)
+{
+    struct entry *e = g_new0(struct entry, 1);
+    struct vm_options options = {
+        .channel = vm->channel,
+        .qmp = vm->qmp,
+        .procfs = h->procfs,
+        .qmp_timeout = c->qmp_timeout,
+    };
+    int r;
+
+    e->host = h;
+    e->channel = g_strdup(vm->channel);
+    e->qmp = g_strdup(vm->qmp);
+    e->configured = make_settings(c, vm);
+    e->qmp_timeout = c->qmp_timeout;
+    e->wanted = true;
+    entry_take_overrides(e);
+    options.settings = e->settings;
+    r = vm_new(h->event, &options, &host_vm_ops, e, &e->vm);
+    if (r < 0) {
+        entry_free(e);
+        return r;
+    }
+    g_ptr_array_add(h->entries, e);
+    g_hash_table_insert(h->by_name, e->configured.name, e);
+    if (h->ops)
+        h->ops->added(e->vm, h->userdata);
+    return 0;
+}
+
+static void remove_vm(struct host *h, unsigned i)
+{
+    struct entry *e = g_ptr_array_index(h->entries, i);
+    char name[sizeof(e->configured.name)];
+
+    memcpy(name, e->configured.name, sizeof(name));
+    (void)g_hash_table_remove(h->by_name, name);
+    g_ptr_array_remove_index_fast(h->entries, i);
+    if (h->ops)
+        h->ops->removed(name, h->userdata);
+}
+
+/* Those that are as they were but for their limits stay; all others go before any comes, since a name or a
+ * socket may come back as another VM's. */
+static void remove_unwanted(struct host *h, const struct host_config *c)
+{
+    for (unsigned i = 0; i < h->entries->len; i++)
+        ((struct entry *)g_ptr_array_index(h->entries, i))->wanted = false;
+    for (unsigned i = 0; i < c->vms->len; i++) {
+        const struct vm_config *vm = g_ptr_array_index(c->vms, i);
+        struct entry *e = host_entry(h, vm->name);
+
+        if (e)
+            e->wanted = is_same_vm(e, c, vm);
+    }
+    for (unsigned i = h->entries->len; i-- > 0;)
+        if (!((struct entry *)g_ptr_array_index(h->entries, i))->wanted)
+            remove_vm(h, i);
+}
+
+int host_vms_apply(struct host *h, const struct host_config *c)
+{
+    int r = 0;
+
+    h->reserve = c->host_reserve;
+    h->over_commit = c->over_commit;
+    remove_unwanted(h, c);
+    for (unsigned i = 0; i < c->vms->len && r >= 0; i++) {
+        const struct vm_config *vm = g_ptr_array_index(c->vms, i);
+        struct entry *e = host_entry(h, vm->name);
+
+        if (!e) {
+            r = add_vm(h, c, vm);
+            continue;
+        }
+        e->configured = make_settings(c, vm);
+        entry_take_overrides(e);
+        vm_configure(e->vm, &e->settings);
+    }
+    return r;
+}
