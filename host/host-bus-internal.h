@@ -20,6 +20,7 @@ struct vm_shown {
     uint32_t weight, process;
     unsigned pauses;
     struct vm_answer last_grant, last_refusal; /* time: CLOCK_REALTIME µs */
+    uint64_t granted, refused;                 /* the same of a clock that is not set */
 };
 
 struct host_shown {

@@ -62,6 +62,8 @@ static void show_vm(struct host_bus *b, struct vm *vm, struct vm_shown *ret)
         .pauses = v.pauses,
         .last_grant = *v.last_grant,
         .last_refusal = *v.last_refusal,
+        .granted = v.last_grant->time,
+        .refused = v.last_refusal->time,
     };
     ret->last_grant.time = to_realtime(v.last_grant->time);
     ret->last_refusal.time = to_realtime(v.last_refusal->time);
@@ -191,8 +193,8 @@ static void fill_told(const struct vm_shown *s, struct told *ret)
         .max_size = s->max_size,
         .total = s->total,
         .paused_until = s->paused_until > 0,
-        .granted = s->last_grant.time,
-        .refused = s->last_refusal.time,
+        .granted = s->granted,
+        .refused = s->refused,
         .weight = s->weight,
         .process = s->process,
         .pauses = s->pauses,

@@ -13,6 +13,7 @@ from .dbus_client import NAME_OWNER
 from .peers import wait_until
 
 NAME = 'org.freedesktop.PolicyKit1'
+LANDLORD = pwd.getpwnam('man').pw_uid  # for polkit the user vmtide-host
 LAUNCHER = pwd.getpwnam('games').pw_uid  # for polkit a member of vmtide-reserve
 SHIPPED = ('50-vmtide.rules',)
 
@@ -28,11 +29,14 @@ class Authority:
         (self._folder / 'actions').mkdir()
         for path in (self._folder, self.rules, self._folder / 'actions'):
             path.chmod(0o755)
-        shutil.copy(REPO / 'policy/org.vmtide.policy', self._folder / 'actions')
+        for name in ('org.vmtide.policy', 'org.vmtide.host.policy'):
+            shutil.copy(REPO / 'policy' / name, self._folder / 'actions')
         for name in SHIPPED:
             shutil.copy(REPO / 'policy' / name, self.rules)
         users = [u for u in pwd.getpwall() if u.pw_uid != NOBODY]
         lines = [f'{u.pw_name}:x:{u.pw_uid}:{u.pw_gid}::/:/bin/false' for u in users] + [f'vmtide:x:{NOBODY}:{NOBODY}::/:/bin/false']
+        # Also the host's daemon is somebody else here.
+        lines = [line.replace('man:', 'vmtide-host:', 1) if line.startswith('man:') else line for line in lines]
         (self._folder / 'passwd').write_text('\n'.join(lines) + '\n', encoding='utf-8')
         groups = [f'{g.gr_name}:x:{g.gr_gid}:{",".join(g.gr_mem)}' for g in grp.getgrall() if g.gr_gid != NOBODY]
         groups += [f'vmtide:x:{NOBODY}:', 'vmtide-reserve:x:64123:games']

@@ -161,7 +161,7 @@ BUILD_COPY = Path(tempfile.mkdtemp(prefix='vmt-', dir='/tmp'))
 @pytest.fixture(scope='session', autouse=True)
 def copies():
     BUILD_COPY.chmod(0o755)
-    for program in ('monitor/vmtide-monitor', 'ctl/vmtidectl', 'tests/bus/memory-listener'):
+    for program in ('monitor/vmtide-monitor', 'host/vmtide-host', 'ctl/vmtidectl', 'tests/bus/memory-listener'):
         shutil.copy(BUILD / program, BUILD_COPY)
     yield
     shutil.rmtree(BUILD_COPY, ignore_errors=True)

@@ -365,17 +365,6 @@ def test_vms_may_come_later(rig):
     guest.meet()
 
 
-def test_an_idle_vm_costs_nothing(rig):
-    _, guest = rig.simple()
-    guest.resize(1, GIB)
-    guest.answer(1)
-    guest.wait('size', size=GIB)
-    time.sleep(0.2)
-    before = rig.wakeups()
-    time.sleep(3)
-    assert rig.wakeups() - before <= 1
-
-
 def test_guest_says_nothing_that_is_believed(rig):
     """Whatever the guest claims of itself, what is granted comes from QEMU and the host."""
     qemu, guest = rig.simple('HostReserve=1G')

@@ -295,6 +295,17 @@ def test_it_serves_without_a_bus_and_comes_back_to_it(stage):
     client.wait_signal('PropertiesChanged', 5, lambda i, c, _: c.get('RequestedSize') == 2 * GIB)
 
 
+def test_an_idle_vm_costs_nothing(stage):
+    _, guest, _ = stage.up()
+    guest.resize(1, GIB)
+    guest.answer(1)
+    guest.wait('size', size=GIB)
+    time.sleep(0.5)
+    before = stage.wakeups()
+    time.sleep(3)
+    assert stage.wakeups() - before <= 1
+
+
 def test_signals_are_bounded(stage):
     qemu, guest, client = stage.up(max='4G')
     client.signals.clear()
