@@ -8,6 +8,9 @@ static const char *const command_names[_QMP_COMMAND_MAX] = {
     [QMP_QUERY_SUMMARY] = "query-memory-size-summary",
     [QMP_QUERY_DEVICES] = "query-memory-devices",
     [QMP_SET_REQUESTED] = "qom-set",
+    [QMP_QUERY_STATUS] = "query-status",
+    [QMP_QUERY_MIGRATE] = "query-migrate",
+    [QMP_TELL_MIGRATION] = "migrate-set-capabilities",
 };
 
 const char *qmp_command_to_string(enum qmp_command c)
@@ -26,6 +29,11 @@ int qmp_format(enum qmp_command c, uint64_t id, const char *device, uint64_t val
                 "{\"execute\":\"qom-set\",\"arguments\":{\"path\":\"/machine/peripheral/%s\","
                 "\"property\":\"requested-size\",\"value\":%llu},\"id\":%llu}\n",
                 device, (unsigned long long)value, (unsigned long long)id);
+    else if (c == QMP_TELL_MIGRATION)
+        n = snprintf(buf, size,
+                "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":"
+                "[{\"capability\":\"events\",\"state\":true}]},\"id\":%llu}\n",
+                (unsigned long long)id);
     else
         n = snprintf(
                 buf, size, "{\"execute\":\"%s\",\"id\":%llu}\n", command_names[c], (unsigned long long)id);
@@ -66,14 +74,16 @@ static int parse_error(json_t *error, struct qmp_message *m)
     return 0;
 }
 
-static int parse_event(json_t *event, struct qmp_message *m)
+static int parse_event(json_t *event, const json_t *data, struct qmp_message *m)
 {
     const char *name = json_string_value(event);
+    const char *status = json_string_value(json_object_get(data, "status"));
 
     if (!name || strlen(name) >= sizeof(m->name))
         return -EBADMSG;
     m->kind = QMP_EVENT;
     copy_text(m->name, sizeof(m->name), name);
+    copy_text(m->text, sizeof(m->text), status ?: "");
     return 0;
 }
 
@@ -103,7 +113,7 @@ static int parse_root(json_t *root, struct qmp_message *m)
     if (r < 0)
         return r;
     if (event)
-        return parse_event(event, m);
+        return parse_event(event, json_object_get(root, "data"), m);
     if (error)
         return parse_error(error, m);
     if (greeting) {
@@ -222,4 +232,30 @@ int qmp_decode_devices(const json_t *value, const char ids[][DEVICE_ID_MAX], uns
 int qmp_decode_summary(const json_t *value, uint64_t *ret_base)
 {
     return get_bytes(value, "base-memory", ret_base);
+}
+
+int qmp_decode_status(const json_t *value, bool *ret_running)
+{
+    const json_t *running = json_object_get(value, "running");
+
+    if (!json_is_boolean(running))
+        return -EBADMSG;
+    *ret_running = json_is_true(running);
+    return 0;
+}
+
+/* QEMU's MigrationStatus: of these all but the last few lead on. */
+bool qmp_is_migrating(const char *status)
+{
+    static const char *const over[] = { "none", "completed", "failed", "cancelled", "colo" };
+
+    for (size_t i = 0; i < ELEMENTSOF(over); i++)
+        if (streq(over[i], status))
+            return false;
+    return true;
+}
+
+bool qmp_decode_migrate(const json_t *value)
+{
+    return qmp_is_migrating(json_string_value(json_object_get(value, "status")) ?: "none");
 }

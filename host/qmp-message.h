@@ -16,6 +16,9 @@ enum qmp_command {
     QMP_QUERY_SUMMARY, /* query-memory-size-summary */
     QMP_QUERY_DEVICES, /* query-memory-devices */
     QMP_SET_REQUESTED, /* qom-set … requested-size */
+    QMP_QUERY_STATUS,
+    QMP_QUERY_MIGRATE,
+    QMP_TELL_MIGRATION, /* migrate-set-capabilities: the event MIGRATION */
     _QMP_COMMAND_MAX,
     _QMP_COMMAND_INVALID = -EINVAL,
 };
@@ -34,7 +37,7 @@ struct qmp_message {
     bool has_id;
     uint64_t id;    /* RETURN, ERROR */
     char name[64];  /* EVENT: its name; ERROR: its class */
-    char text[256]; /* ERROR: its description, shortened */
+    char text[256]; /* ERROR: its description, EVENT: the status that it tells; shortened */
     json_t *value;  /* RETURN: what came back, owned */
 };
 
@@ -53,6 +56,13 @@ void qmp_message_clear(struct qmp_message *m);
  * numbers that no device can have, or a sum over INT64_MAX. */
 int qmp_decode_devices(const json_t *value, const char ids[][DEVICE_ID_MAX], unsigned n,
         struct device_numbers ret[], uint64_t *ret_other, unsigned *ret_bad);
+
+/* The answer to query-status: whether the guest runs. -EBADMSG. */
+int qmp_decode_status(const json_t *value, bool *ret_running);
+/* The answer to query-migrate, which has no status when there was none, and the status of MIGRATION: whether
+ * the VM is on its way. */
+bool qmp_decode_migrate(const json_t *value);
+bool qmp_is_migrating(const char *status);
 
 /* The answer to query-memory-size-summary: base-memory in bytes. -EBADMSG. */
 int qmp_decode_summary(const json_t *value, uint64_t *ret_base);

@@ -10,7 +10,7 @@
 #include "service.h"
 #include "stream.h"
 
-/* At most one qom-set and two queries are sent before their answers. */
+/* At most one qom-set and two queries are sent before their answers, and three more after connecting. */
 #define PENDING_MAX 8u
 #define OUT_MAX (64u * 1024)
 /* A peer that talks more nonsense, or more at all, than QEMU ever does is left. The host daemon itself asks
@@ -201,7 +201,7 @@ static void on_message(struct qmp *q, const struct qmp_message *m)
         return;
     case QMP_EVENT:
         if (q->state == QMP_READY)
-            q->ops->event(q, m->name, q->userdata);
+            q->ops->event(q, m->name, m->text, q->userdata);
         return;
     case _QMP_KIND_MAX:
     case _QMP_KIND_INVALID:

@@ -18,7 +18,8 @@ struct qmp_ops {
     void (*down)(struct qmp *q, void *userdata);
     /* value: what came back, NULL when QEMU answered with an error. Borrowed. */
     void (*reply)(struct qmp *q, enum qmp_command command, const json_t *value, void *userdata);
-    void (*event)(struct qmp *q, const char *name, void *userdata);
+    /* status: what the event tells of it, empty when it tells none. */
+    void (*event)(struct qmp *q, const char *name, const char *status, void *userdata);
 };
 
 /* name: the VM's, for the log. */

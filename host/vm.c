@@ -166,6 +166,9 @@ static void on_qmp_up(struct qmp *q, pid_t peer, void *userdata)
                 vm_name(vm), (long)peer, strerror(-r));
     vm_read_rss(vm);
     vm_state_qmp_up(&vm->state, now_usec());
+    (void)qmp_send(q, QMP_TELL_MIGRATION, NULL, 0);
+    (void)qmp_send(q, QMP_QUERY_MIGRATE, NULL, 0);
+    (void)qmp_send(q, QMP_QUERY_STATUS, NULL, 0);
     drain(vm);
 }
 
@@ -212,6 +215,14 @@ static void on_summary(struct vm *vm, const json_t *value)
         vm_state_summary(&vm->state, base, now_usec());
 }
 
+static void on_status(struct vm *vm, const json_t *value)
+{
+    bool running;
+
+    if (value && qmp_decode_status(value, &running) >= 0)
+        vm_state_stopped(&vm->state, !running, now_usec());
+}
+
 static void on_qmp_reply(struct qmp *q, enum qmp_command command, const json_t *value, void *userdata)
 {
     struct vm *vm = userdata;
@@ -224,11 +235,14 @@ static void on_qmp_reply(struct qmp *q, enum qmp_command command, const json_t *
         if (value && !json_is_object(value))
             qmp_complain(q, "an answer to qom-set that is none");
         vm_state_set_done(&vm->state, json_is_object(value), now_usec());
-    }
+    } else if (command == QMP_QUERY_STATUS)
+        on_status(vm, value);
+    else if (command == QMP_QUERY_MIGRATE && value)
+        vm_state_migrating(&vm->state, qmp_decode_migrate(value), now_usec());
     drain(vm);
 }
 
-static void on_qmp_event(struct qmp *q, const char *name, void *userdata)
+static void on_qmp_event(struct qmp *q, const char *name, const char *status, void *userdata)
 {
     struct vm *vm = userdata;
 
@@ -236,6 +250,10 @@ static void on_qmp_event(struct qmp *q, const char *name, void *userdata)
         vm_state_size_event(&vm->state, now_usec());
     else if (streq(name, "RESET"))
         vm_state_reset_event(&vm->state, now_usec());
+    else if (streq(name, "STOP") || streq(name, "RESUME"))
+        vm_state_stopped(&vm->state, streq(name, "STOP"), now_usec());
+    else if (streq(name, "MIGRATION"))
+        vm_state_migrating(&vm->state, qmp_is_migrating(status), now_usec());
     drain(vm);
 }
 

@@ -145,6 +145,15 @@ def test_a_vm_shows_what_it_is_and_tells_what_changes(stage):
 
 def test_states_have_names(stage):
     qemu, guest, client = stage.up(max='4G')
+    qemu.event('STOP')
+    wait_state(client, 'paused')
+    qemu.event('MIGRATION', status='active')
+    wait_state(client, 'migrating')
+    guest.resize(1, GIB)
+    assert guest.answer(1)['code'] == 'busy'
+    qemu.event('MIGRATION', status='cancelled')
+    qemu.event('RESUME')
+    wait_state(client, 'idle')
     qemu.event('RESET')
     wait_state(client, 'resetting')
     guest.hello()
@@ -213,7 +222,8 @@ def test_limits_are_set_and_saved(stage):
     assert stage.stop() == 0
     stage.start(stage.vm_option('guest', min='256M', max='2G'))
     client = stage.client()
-    wait_until(lambda: (get(client, 'MaxSize'), get(client, 'Weight')) == (4 * GIB, 300), 5, 'what was saved is in force')
+    wait_until(lambda: (get(client, 'MaxSize'), get(client, 'Weight')) == (4 * GIB, 300), 5,
+               f'what was saved is in force: {get_all(client)} {stage.log()[-2000:]}')
     # The configuration's again, for good.
     client.call('SetLimits', 'ttb', KEEP, KEEP, True, at=at())
     client.call('SetWeight', 'ub', 0, True, at=at())

@@ -30,6 +30,50 @@ static void test_format(void **state)
     assert_int_equal(len, 99);
 }
 
+static void test_status_and_migration(void **state)
+{
+    static const struct {
+        const char *status;
+        bool migrating;
+    } rows[] = {
+        { "none", false },
+        { "setup", true },
+        { "active", true },
+        { "postcopy-active", true },
+        { "postcopy-paused", true },
+        { "pre-switchover", true },
+        { "device", true },
+        { "wait-unplug", true },
+        { "cancelling", true },
+        { "cancelled", false },
+        { "failed", false },
+        { "completed", false },
+    };
+    json_t *value = json_pack("{s:b,s:s}", "running", 1, "status", "running");
+    bool running = false;
+    char buf[256];
+    size_t len;
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        json_t *answer = json_pack("{s:s}", "status", rows[i].status);
+
+        assert_int_equal(qmp_is_migrating(rows[i].status), rows[i].migrating);
+        assert_int_equal(qmp_decode_migrate(answer), rows[i].migrating);
+        json_decref(answer);
+    }
+    assert_int_equal(qmp_decode_status(value, &running), 0);
+    assert_true(running);
+    json_object_clear(value);
+    assert_int_equal(qmp_decode_status(value, &running), -EBADMSG);
+    assert_true(running);
+    assert_false(qmp_decode_migrate(value));
+    json_decref(value);
+    assert_int_equal(qmp_format(QMP_TELL_MIGRATION, 5, NULL, 0, buf, sizeof(buf), &len), 0);
+    value = json_loadb(buf, len, 0, NULL);
+    assert_non_null(value);
+    json_decref(value);
+}
+
 static void test_parse(void **state)
 {
     static const struct {
@@ -198,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_format),
         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_status_and_migration),
         cmocka_unit_test(test_error_text_is_cut),
         cmocka_unit_test(test_devices),
         cmocka_unit_test(test_summary),
