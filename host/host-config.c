@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "host-config.h"
 
+#include <sys/socket.h>
+
 #include "bytes.h"
 #include "config.h"
 #include "log.h"
 #include "meminfo.h"
+#include "metrics-text.h"
 #include "share.h"
 
 /* Daemons, page tables and the kernel of the host itself grow too, QEMU by some MiB for each GiB it hands
@@ -34,6 +37,7 @@ static const struct config_option host_options[] = {
     { "Host", "HeldSlack", CONFIG_BYTES, offsetof(struct host_config, held_slack), 0, INT64_MAX, NULL },
     { "Host", "LogLevel", CONFIG_ENUM, offsetof(struct host_config, log_level), 0, 0,
             &log_level_names[LOG_ERR] },
+    { "Metrics", "Listen", CONFIG_STRING, offsetof(struct host_config, metrics_listen), 0, 0, NULL },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
 
@@ -62,6 +66,7 @@ struct host_config *host_config_free(struct host_config *c)
     if (!c)
         return NULL;
     g_ptr_array_unref(c->vms);
+    config_clear(host_options, c);
     g_free(c);
     return NULL;
 }
@@ -327,6 +332,26 @@ static int load_drop_ins(const char *path, struct host_config *c, char **ret_err
     return r;
 }
 
+static int check_metrics(const struct host_config *c, char **ret_error)
+{
+    const char *address = c->metrics_listen;
+    struct sockaddr_storage where;
+    bool local;
+
+    if (!address || *address == '\0')
+        return 0;
+    if (!VMTIDE_METRICS) {
+        *ret_error = g_strdup_printf(
+                "[Metrics] Listen=%s: this vmtide-host was built without libmicrohttpd", address);
+        return -EOPNOTSUPP;
+    }
+    if (metrics_parse_address(address, &where, &local) >= 0)
+        return 0;
+    *ret_error = g_strdup_printf(
+            "[Metrics] Listen=%s: not an address with a port, such as 127.0.0.1:9811 or [::1]:9811", address);
+    return -EINVAL;
+}
+
 int host_config_load(const char *path, struct host_config **ret, char **ret_error)
 {
     _cleanup_(host_config_freep) struct host_config *c = config_defaults();
@@ -334,6 +359,8 @@ int host_config_load(const char *path, struct host_config **ret, char **ret_erro
 
     if (r >= 0 && path)
         r = load_drop_ins(path, c, ret_error);
+    if (r >= 0)
+        r = check_metrics(c, ret_error);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(c);

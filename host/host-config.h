@@ -26,9 +26,10 @@ struct host_config {
     uint64_t qmp_timeout; /* µs */
     uint64_t progress_usec;
     uint64_t stuck_usec;
-    uint64_t held_slack; /* bytes */
-    int log_level;       /* index of "err warning notice info debug" */
-    GPtrArray *vms;      /* of struct vm_config */
+    uint64_t held_slack;  /* bytes */
+    char *metrics_listen; /* NULL or empty: nowhere */
+    int log_level;        /* index of "err warning notice info debug" */
+    GPtrArray *vms;       /* of struct vm_config */
 };
 
 struct host_config *host_config_free(struct host_config *c);

@@ -41,6 +41,7 @@ struct host {
     sd_event_source *timer;
     uint64_t looked_at;
     struct balance_host numbers;
+    struct histogram grants;
     uint64_t read_at;
     struct log_repeat log_meminfo;
 };

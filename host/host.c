@@ -141,9 +141,22 @@ static void on_budget(struct grant_host *ret, bool fresh, void *userdata)
         look_soon(h);
 }
 
+static void on_granted(uint64_t usec, void *userdata)
+{
+    struct entry *e = userdata;
+
+    histogram_add(&e->host->grants, usec);
+}
+
+const struct histogram *host_grants(const struct host *h)
+{
+    return &h->grants;
+}
+
 const struct vm_ops host_vm_ops = {
     .budget = on_budget,
     .changed = on_changed,
+    .granted = on_granted,
 };
 
 /* Asks back what is missing from those who have more than they need. */

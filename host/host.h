@@ -3,7 +3,9 @@
 
 #include <systemd/sd-event.h>
 
+#include "histogram.h"
 #include "host-config.h"
+#include "host-view.h"
 #include "vm.h"
 
 /* All VMs, and what the host can give them. */
@@ -32,16 +34,9 @@ unsigned host_count(const struct host *h);
 struct vm *host_vm(const struct host *h, unsigned i);
 struct vm *host_find(const struct host *h, const char *name); /* NULL: no such VM */
 
-struct host_view {
-    uint64_t total; /* bytes, of the last look, 10 s ago at most; 0: not known */
-    uint64_t available;
-    uint64_t reserve;
-    uint64_t promised;
-    uint32_t pressure10; /* permyriad */
-    bool over_commit;
-    unsigned vms;
-};
 void host_view(struct host *h, struct host_view *ret);
+/* How long the grants took. */
+const struct histogram *host_grants(const struct host *h);
 
 /* Of what an administrator does. */
 #define HOST_TEXT_MAX 256u

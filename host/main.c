@@ -6,6 +6,7 @@
 #include "host-config.h"
 #include "host-bus.h"
 #include "log.h"
+#include "metrics.h"
 #include "overrides.h"
 #include "program.h"
 #include "service.h"
@@ -32,10 +33,12 @@ struct host_program {
 
     struct host *host;
     struct host_bus *bus;
+    struct metrics *metrics;
 };
 
 static void host_program_clear(struct host_program *p)
 {
+    p->metrics = metrics_free(p->metrics);
     p->bus = host_bus_free(p->bus);
     p->host = host_free(p->host);
     program_clear(&p->common);
@@ -122,6 +125,9 @@ static int on_reload(void *userdata, char **ret_error)
     if (status != EXIT_SUCCESS)
         return status;
     program_set_log_level(&p->common, c->log_level);
+    /* Before anything else changes: it may fail. */
+    if (p->metrics && metrics_listen(p->metrics, c->metrics_listen, ret_error) < 0)
+        return EX_CONFIG;
     host_configure(p->host, c);
     say_what_is_served(c);
     return EXIT_SUCCESS;
@@ -131,15 +137,22 @@ static int on_reload(void *userdata, char **ret_error)
 static int run(struct host_program *p, const struct host_config *c)
 {
     _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+    g_autofree char *error = NULL;
     int r = service_event_new(on_reload, p, &event);
 
     if (r >= 0)
         r = host_new(event, c, p->procfs ?: "/proc", p->limits_saved ?: OVERRIDES_PATH, &p->host);
     if (r >= 0)
         r = host_bus_new(event, p->host, p->bus_address, &p->bus);
+    if (r >= 0)
+        r = metrics_new(event, p->host, &p->metrics);
     if (r < 0) {
         log_error("cannot start: %s", strerror(-r));
         return EXIT_FAILURE;
+    }
+    if (p->metrics && metrics_listen(p->metrics, c->metrics_listen, &error) < 0) {
+        log_error("%s", error);
+        return EX_CONFIG;
     }
     say_what_is_served(c);
     service_lock_memory();

@@ -57,6 +57,8 @@ static void act(struct vm *vm, const struct vm_action *a)
     case VM_ACTION_NOTE:
         note = a->note;
         vm_state_noted(&vm->state, &note, now_usec());
+        if (note.type == VM_NOTE_GRANTED && note.origin == VM_ORIGIN_GUEST)
+            vm->ops->granted(note.usec, vm->userdata);
         vm_log_note(&vm->log, &vm->state.settings, &note, now_usec());
         return;
     case _VM_ACTION_MAX:

@@ -21,6 +21,8 @@ struct vm_ops {
     void (*budget)(struct grant_host *ret, bool fresh, void *userdata);
     /* What vm_promised() and vm_claims() say may have changed. */
     void (*changed)(void *userdata);
+    /* A request of the guest was granted, usec after it came. */
+    void (*granted)(uint64_t usec, void *userdata);
 };
 
 int vm_new(sd_event *event, const struct vm_options *options, const struct vm_ops *ops, void *userdata,
