@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "client.h"
 
+#include <glib.h>
+
 #include "agent.h"
 #include "log.h"
 #include "names.h"
+#include "state.h"
 
 /* For what needs no authorisation. */
 #define READ_USEC (5 * USEC_PER_SEC)
@@ -11,6 +14,7 @@
 #define ACT_USEC (160 * USEC_PER_SEC)
 
 const struct client_daemon client_actuator = { ACTUATOR_NAME, ACTUATOR_PATH, "Actuator1" };
+const struct client_daemon client_host = { HOST_NAME, HOST_PATH, "Host1" };
 const struct client_daemon client_monitor = { MONITOR_NAME, MONITOR_PATH, "Monitor1" };
 
 int client_fail(const char *what, int r, const sd_bus_error *error)
@@ -68,6 +72,24 @@ static int call_with_agent(struct client *c, sd_bus_message *m, const char *what
     r = sd_bus_call(c->bus, m, ACT_USEC, &error, ret_reply);
     agent_stop(agent);
     return r < 0 ? client_fail(what, r, &error) : 0;
+}
+
+int client_act_vm(struct client *c, const char *vm, const char *member, const char *types, ...)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+    _cleanup_free_ char *path = NULL;
+    va_list args;
+    int r = sd_bus_path_encode(HOST_VMS_PATH, vm, &path);
+
+    if (r >= 0)
+        r = sd_bus_message_new_method_call(c->bus, &m, HOST_NAME, path, HOST_VM_INTERFACE, member);
+    if (r >= 0)
+        r = sd_bus_message_set_allow_interactive_authorization(m, c->ask_password);
+    va_start(args, types);
+    if (r >= 0)
+        r = sd_bus_message_appendv(m, types, args);
+    va_end(args);
+    return r < 0 ? client_fail(vm, r, NULL) : call_with_agent(c, m, vm, &reply);
 }
 
 int client_act(struct client *c, const struct client_daemon *d, const char *member,
@@ -192,6 +214,49 @@ int client_read_state(struct client *c, uint32_t decisions, json_t **ret)
     }
     if (r < 0)
         return r;
+    *ret = TAKE_PTR(state);
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(state_text(*(json_t *const *)a, "Name"), state_text(*(json_t *const *)b, "Name"));
+}
+
+/* The VMs among the objects, by name. */
+static json_t *sort_vms(json_t *objects)
+{
+    g_autoptr(GPtrArray) found = g_ptr_array_new();
+    json_t *all = json_array(), *object;
+    const char *path;
+
+    json_object_foreach(objects, path, object)
+    {
+        json_t *vm = json_object_get(object, HOST_VM_INTERFACE);
+
+        if (vm)
+            g_ptr_array_add(found, vm);
+    }
+    g_ptr_array_sort(found, compare_names);
+    for (unsigned i = 0; i < found->len; i++)
+        (void)json_array_append(all, g_ptr_array_index(found, i));
+    return all;
+}
+
+int client_read_host(struct client *c, json_t **ret)
+{
+    _cleanup_json_ json_t *state = json_object(), *objects = NULL, *host = NULL;
+    int r = ask(c, &client_host, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", &objects, "");
+
+    if (r >= 0)
+        r = ask(c, &client_host, "org.freedesktop.DBus.Properties", "GetAll", &host, "s", HOST_INTERFACE);
+    if (r < 0)
+        return r == -ESRCH ? client_fail("the host's daemon", -EHOSTUNREACH,
+                                     &SD_BUS_ERROR_MAKE_CONST(ERROR_NO_HOST_DAEMON, "it does not run"))
+                           : r;
+    if (json_object_set(state, client_host.key, host) < 0 ||
+            json_object_set_new(state, "VMs", sort_vms(objects)) < 0)
+        return client_fail("VMs", -ENOMEM, NULL);
     *ret = TAKE_PTR(state);
     return 0;
 }

@@ -21,7 +21,7 @@ struct client_daemon {
     const char *path;
     const char *key; /* in --json */
 };
-extern const struct client_daemon client_actuator, client_monitor;
+extern const struct client_daemon client_actuator, client_monitor, client_host;
 
 /* address NULL: the system bus. */
 int client_open(const char *address, bool ask_password, struct client *ret);
@@ -35,6 +35,11 @@ int client_act(struct client *c, const struct client_daemon *d, const char *memb
 int client_read_state(struct client *c, uint32_t decisions, json_t **ret);
 int client_reservations(struct client *c, json_t **ret);
 int client_explain(struct client *c, uint32_t count, json_t **ret);
+
+/* Everything that the host's daemon tells: "Host1", its properties, and "VMs", an array of theirs by name. */
+int client_read_host(struct client *c, json_t **ret);
+/* A call on a VM's object, as client_act(). */
+int client_act_vm(struct client *c, const char *vm, const char *member, const char *types, ...);
 
 /* Says what failed and what to do. Returns -(exit status). */
 int client_fail(const char *what, int r, const sd_bus_error *error);

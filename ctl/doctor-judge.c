@@ -169,13 +169,17 @@ static void judge_bus(const struct doctor_facts *f, struct doctor_report *r)
 
 static void judge_polkit(const struct doctor_facts *f, struct doctor_report *r)
 {
+    bool actions = f->host ? f->host_actions : f->polkit_actions;
+
     if (!f->bus)
         add(r, "polkit", DOCTOR_UNKNOWN, NULL, "there is no bus to look on");
     else if (!f->polkit)
         add(r, "polkit", DOCTOR_WARNING, "install polkitd",
                 "not on the bus: nobody but root may change anything");
-    else if (!f->polkit_actions)
-        add(r, "polkit", DOCTOR_FAULT, "install /usr/share/polkit-1/actions/org.vmtide.policy",
+    else if (!actions)
+        add(r, "polkit", DOCTOR_FAULT,
+                f->host ? "install /usr/share/polkit-1/actions/org.vmtide.host.policy"
+                        : "install /usr/share/polkit-1/actions/org.vmtide.policy",
                 "it does not know vmtide's actions");
     else
         add(r, "polkit", DOCTOR_OK, NULL, "there, and knows vmtide's actions");
@@ -203,6 +207,15 @@ static void judge_host(const struct doctor_facts *f, struct doctor_report *r)
     else
         add(r, "host.conf", DOCTOR_FAULT, "write /etc/vmtide/host.conf (vmtide.conf(5))", "there is none");
     judge_unit(&f->host_unit, "vmtide-host", "systemctl enable --now vmtide-host", r);
+    judge_pressure(f, r);
+    if (!f->bus)
+        judge_bus(f, r);
+    else if (!f->landlord)
+        add(r, "bus", DOCTOR_FAULT, "systemctl start vmtide-host; journalctl -u vmtide-host tells why not",
+                "the host's daemon is not on it");
+    else
+        add(r, "bus", DOCTOR_OK, NULL, "the host's daemon is on it");
+    judge_polkit(f, r);
 }
 
 void doctor_judge(const struct doctor_facts *f, struct doctor_report *ret)

@@ -35,6 +35,8 @@ struct doctor_facts {
     bool polkit_actions; /* ours are installed */
     struct doctor_unit actuator_unit, monitor_unit, host_unit;
     bool host_conf;
+    bool landlord;     /* the host's daemon is on the bus */
+    bool host_actions; /* its actions are installed */
 };
 
 enum doctor_verdict {

@@ -204,6 +204,7 @@ static void probe_bus(sd_bus *bus, struct doctor_facts *f)
     f->bus = true;
     f->actuator = has_owner(bus, ACTUATOR_NAME);
     f->monitor = has_owner(bus, MONITOR_NAME);
+    f->landlord = has_owner(bus, HOST_NAME);
     f->polkit = has_owner(bus, "org.freedesktop.PolicyKit1") || can_start(bus, "org.freedesktop.PolicyKit1");
     if (f->actuator && sd_bus_get_property_trivial(bus, ACTUATOR_NAME, ACTUATOR_PATH, ACTUATOR_INTERFACE,
                                "HostConnected", NULL, 'b', &connected) >= 0)
@@ -229,6 +230,7 @@ void doctor_probe(const char *root, sd_bus *bus, struct doctor_facts *ret)
     f.port = exists(root, PORT);
     f.cgroup2 = has_word(root, "sys/fs/cgroup/cgroup.controllers", "memory");
     f.polkit_actions = exists(root, "usr/share/polkit-1/actions/org.vmtide.policy");
+    f.host_actions = exists(root, "usr/share/polkit-1/actions/org.vmtide.host.policy");
     f.host_conf = exists(root, "etc/vmtide/host.conf");
     if (bus)
         probe_bus(bus, &f);

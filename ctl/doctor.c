@@ -3,6 +3,7 @@
 
 #include <glib.h>
 
+#include "doctor-print.h"
 #include "doctor-probe.h"
 #include "log.h"
 #include "run.h"
@@ -11,7 +12,7 @@
 /* Where the text begins, and the remedy under it. */
 #define INDENT 25u
 
-static void append_check(GString *out, const struct draw_style *s, const struct doctor_check *c)
+void doctor_print_check(GString *out, const struct draw_style *s, const struct doctor_check *c)
 {
     static const enum draw_colour colours[_DOCTOR_VERDICT_MAX] = {
         [DOCTOR_OK] = DRAW_GREEN,
@@ -36,10 +37,16 @@ static int print_report(const struct doctor_report *r)
     g_autoptr(GString) out = g_string_new(NULL);
 
     for (size_t i = 0; i < r->n; i++)
-        append_check(out, &style, &r->checks[i]);
+        doctor_print_check(out, &style, &r->checks[i]);
     g_string_append_printf(out, "%zu checks: %u faults, %u warnings, %u unknown\n", r->n,
             doctor_count(r, DOCTOR_FAULT), doctor_count(r, DOCTOR_WARNING), doctor_count(r, DOCTOR_UNKNOWN));
     return terminal_print(out);
+}
+
+json_t *doctor_check_json(const struct doctor_check *c)
+{
+    return json_pack("{s:s, s:s, s:s, s:s?}", "name", c->name, "verdict",
+            doctor_verdict_to_string(c->verdict), "text", c->text, "remedy", c->remedy);
 }
 
 static int print_json(const struct doctor_report *r)
@@ -49,9 +56,7 @@ static int print_json(const struct doctor_report *r)
     for (size_t i = 0; i < r->n; i++) {
         const struct doctor_check *c = &r->checks[i];
 
-        if (json_array_append_new(checks,
-                    json_pack("{s:s, s:s, s:s, s:s?}", "name", c->name, "verdict",
-                            doctor_verdict_to_string(c->verdict), "text", c->text, "remedy", c->remedy)) < 0)
+        if (json_array_append_new(checks, doctor_check_json(c)) < 0)
             return -ENOMEM;
     }
     return terminal_print_json(checks, false);

@@ -32,6 +32,10 @@ struct fault fault_of(const char *error_name)
                 { FAULT_REFUSED, "the host decides: its log says why, its host.conf has the limits" } },
         { ERROR_NO_DEVICE, { FAULT_UNAVAILABLE,
                                    "the VM needs a virtio-mem device (vmtide(7)); vmtidectl doctor looks" } },
+        { ERROR_NO_HOST_DAEMON, { FAULT_UNAVAILABLE, "start it on this machine: systemctl start vmtide-host; "
+                                                     "vmtidectl host doctor says more" } },
+        { ERROR_NO_SUCH_VM, { FAULT_REFUSED, "vmtidectl host list tells the names" } },
+        { DBUS_ERROR("UnknownObject"), { FAULT_REFUSED, "vmtidectl host list tells the names" } },
         { ERROR_INVALID_SIZE, { FAULT_REFUSED, NULL } },
         { DBUS_ERROR("InvalidArgs"), { FAULT_REFUSED, NULL } },
         { DBUS_ERROR("ServiceUnknown"), { FAULT_UNAVAILABLE, not_running } },

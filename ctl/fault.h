@@ -20,5 +20,8 @@ struct fault {
     const char *advice; /* what to do, a sentence; NULL: the error says it */
 };
 
+/* None of D-Bus: the daemon on the host is not there. */
+#define ERROR_NO_HOST_DAEMON "org.vmtide.Error.NoHostDaemon"
+
 /* Of a D-Bus error by its name. */
 struct fault fault_of(const char *error_name);

@@ -11,6 +11,7 @@ static int run_on_bus(struct client *c, const struct ctl_options *o)
     case VERB_STATUS:
         return run_status(c, o);
     case VERB_WATCH:
+    case VERB_HOST_WATCH:
         return run_watch(c, o);
     case VERB_PLUG:
     case VERB_UNPLUG:
@@ -29,7 +30,17 @@ static int run_on_bus(struct client *c, const struct ctl_options *o)
         return run_explain(c, o);
     case VERB_MONITOR:
         return run_monitor(c, o);
+    case VERB_HOST_LIST:
+    case VERB_HOST_SHOW:
+        return run_host_show(c, o);
+    case VERB_HOST_SET_LIMITS:
+    case VERB_HOST_SET_WEIGHT:
+    case VERB_HOST_SHRINK:
+    case VERB_HOST_PAUSE:
+    case VERB_HOST_RESUME:
+        return run_host_act(c, o);
     case VERB_DOCTOR:
+    case VERB_HOST_DOCTOR:
     case _VERB_MAX:
     case _VERB_INVALID:
         break;
@@ -44,6 +55,8 @@ static int run(const struct ctl_options *o)
 
     if (o->verb == VERB_DOCTOR)
         return run_doctor(o);
+    if (o->verb == VERB_HOST_DOCTOR)
+        return run_host_doctor(o);
     r = client_open(o->bus, o->ask_password, &c);
     return abs(r < 0 ? r : run_on_bus(&c, o));
 }

@@ -38,10 +38,15 @@ static int add_entry(sd_bus_message *m, json_t *object)
 {
     const char *key;
     json_t *value = NULL;
+    char type = 's';
     int r = sd_bus_message_enter_container(m, 0, NULL);
 
     if (r >= 0)
-        r = sd_bus_message_read_basic(m, 's', &key);
+        r = sd_bus_message_peek_type(m, &type, NULL);
+    if (r >= 0 && type != 's' && type != 'o')
+        r = -EOPNOTSUPP;
+    if (r >= 0)
+        r = sd_bus_message_read_basic(m, type, &key);
     if (r >= 0)
         r = message_to_json(m, &value);
     if (r >= 0)

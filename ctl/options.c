@@ -7,6 +7,9 @@
 #include "config.h"
 #include "text.h"
 
+/* As host.conf takes it. */
+#define WEIGHT_MAX 10000u
+
 /* As GOption fills it. */
 struct raw {
     gboolean json, no_ask_password, help, version, persist, reset;
@@ -83,7 +86,7 @@ static char *help_of_all(GOptionContext *context)
                     text, "  %s%*s%s\n", left, (int)(28 - g_utf8_strlen(left, -1)), "", s->summary);
     }
     g_string_append(text, "\nA SIZE is 512M or 1.5G (1024 each). Without a verb: status. See vmtidectl(1).");
-    g_option_context_set_summary(context, "Shows and steers how this guest's memory follows its demand.");
+    g_option_context_set_summary(context, "Shows and steers how a guest's memory follows its demand.");
     g_option_context_set_description(context, text->str);
     return g_option_context_get_help(context, TRUE, NULL);
 }
@@ -146,15 +149,32 @@ static int parse_time(const char *text, uint32_t *ret, char **ret_text)
     return 0;
 }
 
+static int parse_weight(const char *text, uint32_t *ret, char **ret_text)
+{
+    guint64 weight = 0;
+
+    if (!g_ascii_string_to_unsigned(text, 10, 0, WEIGHT_MAX, &weight, NULL)) {
+        *ret_text = g_strdup_printf("%s: not a weight, which is 1 to %u; 0: as configured", text, WEIGHT_MAX);
+        return -EINVAL;
+    }
+    *ret = (uint32_t)weight;
+    return 0;
+}
+
 static int check_words(const struct verb_spec *s, char **words, char **ret_text)
 {
-    guint n = g_strv_length(words) - 1;
+    guint n = g_strv_length(words) - 1, wanted = (guint)s->vm + s->size + s->weight;
 
-    if (n > (s->size ? 1u : 0u))
+    if (n > wanted)
         *ret_text = g_strdup_printf(
                 "%s: argument %s is not wanted; see vmtidectl %s --help", s->name, words[n], s->name);
-    else if (s->size && n == 0)
-        *ret_text = g_strdup_printf("%s wants a size: vmtidectl %s 512M", s->name, s->name);
+    else if (s->vm && n == 0)
+        *ret_text = g_strdup_printf("%s wants a VM: vmtidectl host list tells their names", s->name);
+    else if (s->size && n < wanted)
+        *ret_text =
+                g_strdup_printf("%s wants a size: vmtidectl %s%s 512M", s->name, s->name, s->vm ? " VM" : "");
+    else if (s->weight && n < wanted)
+        *ret_text = g_strdup_printf("%s wants a weight: vmtidectl %s VM 200", s->name, s->name);
     else
         return 0;
     return -EINVAL;
@@ -169,8 +189,12 @@ static int take_values(
     if (s->options & VERB_OPTION_MIN)
         o->min = o->max = UINT64_MAX;
 
+    if (k >= 0 && s->vm)
+        o->vm = g_strdup(words[1]);
     if (k >= 0 && s->size)
-        k = parse_size(s->name, words[1], &o->size, ret_text);
+        k = parse_size(s->name, words[s->vm ? 2 : 1], &o->size, ret_text);
+    if (k >= 0 && s->weight)
+        k = parse_weight(words[2], &o->weight, ret_text);
     if (k >= 0 && r->min)
         k = parse_size("--min", r->min, &o->min, ret_text);
     if (k >= 0 && r->max)
@@ -186,8 +210,8 @@ static int take_values(
     else if (r->reset && (r->min || r->max || r->persist))
         *ret_text = g_strdup("--reset goes with neither --min nor --max nor --persist");
     else if ((s->options & VERB_OPTION_MIN) && !r->min && !r->max && !r->reset)
-        *ret_text =
-                g_strdup("set-limits wants --min, --max or both, or --reset; both 0 take the limits away");
+        *ret_text = g_strdup_printf(
+                "%s wants --min, --max or both, or --reset; both 0 take the limits away", s->name);
     else if (r->count < 0)
         *ret_text = g_strdup_printf("-n %d: a number from 1 on", r->count);
     else
@@ -248,6 +272,23 @@ static char **split_command(char **argv, char ***ret_command)
     return words;
 }
 
+/* "host" and what comes after it are one verb; alone it is the list. */
+static void join_host(char **words)
+{
+    bool alone = !words[0] || !words[1] || !words[2] || words[2][0] == '-';
+    char *joined;
+
+    if (!words[0] || !words[1] || !streq(words[1], "host"))
+        return;
+    joined = g_strconcat("host ", alone ? "list" : words[2], NULL);
+    g_free(words[1]);
+    words[1] = joined;
+    if (alone)
+        return;
+    g_free(words[2]);
+    memmove(words + 2, words + 3, (g_strv_length(words + 3) + 1) * sizeof(*words));
+}
+
 static int find_verb(const char *name, struct ctl_options *o, char **ret_text)
 {
     o->verb = name ? verb_from_string(name) : VERB_STATUS;
@@ -270,6 +311,8 @@ static int parse_all(char ***words, struct raw *r, struct ctl_options *o, char *
 {
     int k = parse_head(r, words, ret_text);
 
+    if (k == 0)
+        join_host(*words);
     if (k == 0)
         k = find_verb((*words)[1], o, ret_text);
     if (k == 0 && (*words)[1]) {
@@ -310,6 +353,7 @@ int options_parse(char **argv, struct ctl_options *ret, char **ret_text)
 void options_clear(struct ctl_options *o)
 {
     g_free(o->bus);
+    g_free(o->vm);
     g_free(o->why);
     g_free(o->root);
     g_strfreev(o->command);

@@ -14,9 +14,11 @@ struct ctl_options {
     bool json;
     bool ask_password;
     char *bus;     /* NULL: the system bus */
+    char *vm;      /* NULL: not said */
     uint64_t size; /* bytes */
-    uint64_t min;  /* 0: none; UINT64_MAX: not said */
-    uint64_t max;  /* 0: the host's alone; UINT64_MAX: not said */
+    uint32_t weight;
+    uint64_t min; /* 0: none; UINT64_MAX: not said */
+    uint64_t max; /* 0: the host's alone; UINT64_MAX: not said */
     bool persist;
     bool reset;       /* min and max are not said then */
     char *why;        /* NULL: not said */

@@ -15,5 +15,8 @@ int run_pause(struct client *c, const struct ctl_options *o);
 int run_resume(struct client *c, const struct ctl_options *o);
 int run_explain(struct client *c, const struct ctl_options *o);
 int run_monitor(struct client *c, const struct ctl_options *o);
+int run_host_show(struct client *c, const struct ctl_options *o);
+int run_host_act(struct client *c, const struct ctl_options *o);
 /* Opens the bus itself: that there is none is one of the things it tells. */
 int run_doctor(const struct ctl_options *o);
+int run_host_doctor(const struct ctl_options *o);

@@ -17,6 +17,15 @@ enum verb {
     VERB_EXPLAIN,
     VERB_MONITOR,
     VERB_DOCTOR,
+    VERB_HOST_LIST,
+    VERB_HOST_SHOW,
+    VERB_HOST_WATCH,
+    VERB_HOST_SET_LIMITS,
+    VERB_HOST_SET_WEIGHT,
+    VERB_HOST_SHRINK,
+    VERB_HOST_PAUSE,
+    VERB_HOST_RESUME,
+    VERB_HOST_DOCTOR,
     _VERB_MAX,
     _VERB_INVALID = -EINVAL,
 };
@@ -35,8 +44,10 @@ enum verb_option {
 };
 
 struct verb_spec {
-    const char *name;
-    bool size;         /* wants a SIZE, and nothing else wants an argument */
+    const char *name;  /* those of the host are two words, "host list" */
+    bool vm;           /* wants a VM's name, before anything else */
+    bool size;         /* wants a SIZE */
+    bool weight;       /* wants a number */
     bool command;      /* takes -- COMMAND… */
     unsigned options;  /* of enum verb_option */
     const char *usage; /* after the name */

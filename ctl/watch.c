@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <systemd/sd-event.h>
 
+#include "host-screen.h"
 #include "log.h"
 #include "names.h"
 #include "run.h"
@@ -21,6 +22,7 @@ struct watch {
     uint32_t left;      /* 0: without end */
     bool json;
     bool screen;
+    bool host; /* its VMs, not this guest */
 };
 
 /* From the top, each line to its end, and nothing of the last screen below: no flicker. */
@@ -54,6 +56,23 @@ static int show_line(const struct ctl_state *state, const struct screen_clock *n
     return terminal_print(out);
 }
 
+static int show_host(struct watch *w)
+{
+    g_autoptr(GString) plain = g_string_new(NULL), out = NULL;
+    struct draw_style style = terminal_style();
+    struct screen_clock now = terminal_clock();
+    _cleanup_json_ json_t *root = NULL;
+    int r = client_read_host(w->client, &root);
+
+    if (r < 0)
+        return r;
+    if (w->json)
+        return terminal_print_json(root, true) < 0 ? -(int)FAULT_INTERNAL : 0;
+    host_screen_list(plain, &style, root, &now);
+    out = w->screen ? in_place(plain) : g_string_new(plain->str);
+    return terminal_print(out) < 0 ? -(int)FAULT_INTERNAL : 0;
+}
+
 static int show(struct watch *w)
 {
     struct screen_clock now = terminal_clock();
@@ -77,7 +96,7 @@ static int show(struct watch *w)
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct watch *w = userdata;
-    int r = show(w);
+    int r = w->host ? show_host(w) : show(w);
 
     /* Slow answers are what memory that is short looks like: the last screen stays, and the next second asks
      * again. */
@@ -114,6 +133,8 @@ static int add_matches(struct watch *w)
 
     if (!w->screen)
         return 0;
+    if (w->host)
+        return sd_bus_match_signal(w->client->bus, NULL, HOST_NAME, NULL, NULL, NULL, on_signal_of_daemon, w);
     r = sd_bus_match_signal(w->client->bus, NULL, ACTUATOR_NAME, NULL, NULL, NULL, on_signal_of_daemon, w);
     return r < 0 ? r
                  : sd_bus_match_signal(
@@ -147,7 +168,7 @@ static int prepare(struct watch *w)
 
 int run_watch(struct client *c, const struct ctl_options *o)
 {
-    struct watch w = { .client = c, .left = o->count, .json = o->json };
+    struct watch w = { .client = c, .left = o->count, .json = o->json, .host = o->verb == VERB_HOST_WATCH };
     int r;
 
     w.screen = terminal_is_one() && !o->json;

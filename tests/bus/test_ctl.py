@@ -375,9 +375,10 @@ def helped(*words):
 
 def test_completion_knows_what_help_knows():
     text, _ = helped()
-    verbs = re.findall(r'^  ([a-z-]+)', text.partition('Verbs:')[2], re.M)
-    assert completed('vmtidectl', '') == set(verbs) and len(verbs) == 12
+    verbs = re.findall(r'^  ((?:host )?[a-z-]+)', text.partition('Verbs:')[2], re.M)
+    assert completed('vmtidectl', '') == {verb.split()[0] for verb in verbs} and len(verbs) == 21
+    assert completed('vmtidectl', 'host', '') == {verb.split()[1] for verb in verbs if ' ' in verb}
     for verb in verbs:
-        assert completed('vmtidectl', verb, '--') == helped(verb)[1], verb
+        assert completed('vmtidectl', *verb.split(), '--') == helped(*verb.split())[1], verb
     assert completed('vmtidectl', '--json', 're') == {'reserve', 'reservations', 'resume'}
     assert 'true' in completed('vmtidectl', 'reserve', '1G', '--', 'tru')

@@ -166,11 +166,23 @@ static void test_what_follows_is_unknown(void **state)
 
 static void test_a_host(void **state)
 {
-    struct doctor_facts f = { .host = true, .bus = true, .host_conf = true, .host_unit = UNIT };
+    struct doctor_facts f = { .host = true,
+        .bus = true,
+        .host_conf = true,
+        .host_unit = UNIT,
+        .landlord = true,
+        .polkit = true,
+        .host_actions = true };
     struct doctor_report r;
 
     doctor_judge(&f, &r);
-    assert_int_equal(doctor_count(&r, DOCTOR_OK), 2);
+    assert_int_equal(doctor_count(&r, DOCTOR_OK), 5);
+    assert_int_equal(r.n, 5);
+    f.landlord = f.host_actions = false;
+    doctor_judge(&f, &r);
+    assert_int_equal(find(&r, "bus")->verdict, DOCTOR_FAULT);
+    assert_int_equal(find(&r, "polkit")->verdict, DOCTOR_FAULT);
+    f.landlord = f.host_actions = true;
     f.host_conf = false;
     strcpy(f.host_unit.active, "inactive");
     doctor_judge(&f, &r);

@@ -20,6 +20,7 @@ static void test_what_is_taken(void **state)
     static const struct {
         const char *line;
         struct ctl_options want;
+        const char *vm;
         const char *why;
         const char *command;
     } rows[] = {
@@ -29,6 +30,33 @@ static void test_what_is_taken(void **state)
                 .want = { .verb = VERB_STATUS, .ask_password = true, .json = true } },
         { .line = "vmtidectl --json status",
                 .want = { .verb = VERB_STATUS, .ask_password = true, .json = true } },
+        { .line = "vmtidectl host", .want = { .verb = VERB_HOST_LIST, .ask_password = true } },
+        { .line = "vmtidectl host --json",
+                .want = { .verb = VERB_HOST_LIST, .ask_password = true, .json = true } },
+        { .line = "vmtidectl --json host list",
+                .want = { .verb = VERB_HOST_LIST, .ask_password = true, .json = true } },
+        { .line = "vmtidectl host show vm1",
+                .vm = "vm1",
+                .want = { .verb = VERB_HOST_SHOW, .ask_password = true } },
+        { .line = "vmtidectl host set-weight vm1 200 --persist",
+                .vm = "vm1",
+                .want = { .verb = VERB_HOST_SET_WEIGHT,
+                        .ask_password = true,
+                        .weight = 200,
+                        .persist = true } },
+        { .line = "vmtidectl host set-limits vm1 --max 2G",
+                .vm = "vm1",
+                .want = { .verb = VERB_HOST_SET_LIMITS,
+                        .ask_password = true,
+                        .min = UINT64_MAX,
+                        .max = GIB(2) } },
+        { .line = "vmtidectl host shrink vm1 1G --why x",
+                .vm = "vm1",
+                .why = "x",
+                .want = { .verb = VERB_HOST_SHRINK, .ask_password = true, .size = GIB(1) } },
+        { .line = "vmtidectl host pause vm1 --for 10min",
+                .vm = "vm1",
+                .want = { .verb = VERB_HOST_PAUSE, .ask_password = true, .seconds = 600 } },
         { .line = "vmtidectl --no-ask-password plug 1.5G", .want = { .verb = VERB_PLUG, .size = MIB(1536) } },
         { .line = "vmtidectl plug 512M --why 'a build'",
                 .want = { .verb = VERB_PLUG, .ask_password = true, .size = MIB(512) },
@@ -81,7 +109,8 @@ static void test_what_is_taken(void **state)
         if (o.verb != want->verb || o.json != want->json || o.ask_password != want->ask_password ||
                 o.size != want->size || o.min != want->min || o.max != want->max ||
                 o.persist != want->persist || o.count != want->count || o.seconds != want->seconds ||
-                g_strcmp0(o.why, rows[i].why) != 0 || g_strcmp0(command, rows[i].command) != 0)
+                g_strcmp0(o.why, rows[i].why) != 0 || g_strcmp0(o.vm, rows[i].vm) != 0 ||
+                o.weight != want->weight || g_strcmp0(command, rows[i].command) != 0)
             fail_msg("%s: taken for something else", rows[i].line);
     }
 }
@@ -93,6 +122,17 @@ static void test_what_is_refused(void **state)
         const char *says;
     } rows[] = {
         { "vmtidectl frob", "frob" },
+        { "vmtidectl host frob", "host frob" },
+        { "vmtidectl host show", "wants a VM" },
+        { "vmtidectl host show a b", "b" },
+        { "vmtidectl host shrink a", "wants a size" },
+        { "vmtidectl host shrink a x", "x" },
+        { "vmtidectl host set-weight a", "wants a weight" },
+        { "vmtidectl host set-weight a 10001", "10001" },
+        { "vmtidectl host set-weight a -1", "-1" },
+        { "vmtidectl host set-limits a", "--max" },
+        { "vmtidectl host resume a --json", "JSON" },
+        { "vmtidectl host list -- ls", "no command" },
         { "vmtidectl --frob", "--frob" },
         { "vmtidectl plug", "wants a size" },
         { "vmtidectl plug 1M 2M", "2M" },
