@@ -15,9 +15,9 @@
 #define HOST_RESERVE_DEFAULT GIB(1)
 /* QEMU's own: code, devices, vhost and display buffers; with TCG translated code too, which may be 1 GiB. */
 #define HELD_SLACK_DEFAULT MIB(512)
-/* Each VM costs two sockets and a /proc file: far inside LimitNOFILE= of the unit. */
-#define VMS_MAX 4096u
 #define NAME_LENGTH_MAX 63u
+#define LIBVIRT_URI "qemu:///system"
+#define LIBVIRT_PIDS "/run/libvirt/qemu"
 
 /* Time-outs: under 10 ms no QEMU answers, over an hour is never. */
 #define TIME_MIN (10 * USEC_PER_MSEC)
@@ -37,6 +37,9 @@ static const struct config_option host_options[] = {
     { "Host", "HeldSlack", CONFIG_BYTES, offsetof(struct host_config, held_slack), 0, INT64_MAX, NULL },
     { "Host", "LogLevel", CONFIG_ENUM, offsetof(struct host_config, log_level), 0, 0,
             &log_level_names[LOG_ERR] },
+    { "Libvirt", "URI", CONFIG_STRING, offsetof(struct host_config, libvirt_uri), 0, 0, NULL },
+    { "Libvirt", "AllDomains", CONFIG_BOOL, offsetof(struct host_config, all_domains), 0, 0, NULL },
+    { "Libvirt", "PidFolder", CONFIG_PATH, offsetof(struct host_config, pid_folder), 0, 0, NULL },
     { "Metrics", "Listen", CONFIG_STRING, offsetof(struct host_config, metrics_listen), 0, 0, NULL },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
@@ -45,6 +48,7 @@ static const struct config_option host_options[] = {
 static const struct config_option vm_options[] = {
     { "VM", "Channel", CONFIG_PATH, offsetof(struct vm_config, channel), 0, 0, NULL },
     { "VM", "QMP", CONFIG_PATH, offsetof(struct vm_config, qmp), 0, 0, NULL },
+    { "VM", "Domain", CONFIG_STRING, offsetof(struct vm_config, domain), 0, 0, NULL },
     { "VM", "Device", CONFIG_STRING, offsetof(struct vm_config, devices), 0, 0, NULL },
     { "VM", "MinSize", CONFIG_BYTES, offsetof(struct vm_config, min_size), 0, INT64_MAX, NULL },
     { "VM", "MaxSize", CONFIG_BYTES, offsetof(struct vm_config, max_size), 0, INT64_MAX, NULL },
@@ -52,10 +56,10 @@ static const struct config_option vm_options[] = {
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
 
-static void vm_config_free(void *p)
+void vm_config_free(struct vm_config *vm)
 {
-    struct vm_config *vm = p;
-
+    if (!vm)
+        return;
     config_clear(vm_options, vm);
     g_free(vm->name);
     g_free(vm);
@@ -63,12 +67,19 @@ static void vm_config_free(void *p)
 
 struct host_config *host_config_free(struct host_config *c)
 {
-    if (!c)
+    if (!c || --c->refs > 0)
         return NULL;
+    g_hash_table_unref(c->taken);
     g_ptr_array_unref(c->vms);
     config_clear(host_options, c);
     g_free(c);
     return NULL;
+}
+
+struct host_config *host_config_ref(struct host_config *c)
+{
+    c->refs++;
+    return c;
 }
 
 static struct host_config *config_defaults(void)
@@ -83,7 +94,11 @@ static struct host_config *config_defaults(void)
     c->stuck_usec = 30 * USEC_PER_SEC;
     c->held_slack = HELD_SLACK_DEFAULT;
     c->log_level = LOG_INFO - LOG_ERR;
-    c->vms = g_ptr_array_new_with_free_func(vm_config_free);
+    c->libvirt_uri = g_strdup(LIBVIRT_URI);
+    c->pid_folder = g_strdup(LIBVIRT_PIDS);
+    c->vms = g_ptr_array_new_with_free_func((GDestroyNotify)vm_config_free);
+    c->taken = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    c->refs = 1;
     return c;
 }
 
@@ -101,13 +116,25 @@ static bool is_word(const char *s)
     return true;
 }
 
-static struct vm_config *add_vm(struct host_config *c, const char *name)
+bool vm_config_is_name(const char *name)
+{
+    return is_word(name);
+}
+
+struct vm_config *vm_config_new(const char *name)
 {
     struct vm_config *vm = g_new0(struct vm_config, 1);
 
     vm->name = g_strdup(name);
     vm->max_size = UINT64_MAX;
     vm->weight = SHARE_WEIGHT_DEFAULT;
+    return vm;
+}
+
+static struct vm_config *add_vm(struct host_config *c, const char *name)
+{
+    struct vm_config *vm = vm_config_new(name);
+
     g_ptr_array_add(c->vms, vm);
     return vm;
 }
@@ -130,6 +157,7 @@ static const struct config_option *find_option(const char *name)
     } names[] = {
         { "channel", "Channel" },
         { "qmp", "QMP" },
+        { "domain", "Domain" },
         { "device", "Device" },
         { "min", "MinSize" },
         { "max", "MaxSize" },
@@ -151,7 +179,8 @@ static int set_adhoc(struct vm_config *vm, const char *part, uint32_t *seen, cha
     const struct config_option *o = key ? find_option(key) : NULL;
 
     if (!o) {
-        *ret_error = g_strdup_printf("'%s' is none of channel=, qmp=, device=, min=, max=, weight=", part);
+        *ret_error = g_strdup_printf(
+                "'%s' is none of channel=, qmp=, domain=, device=, min=, max=, weight=", part);
         return -EINVAL;
     }
     if (*seen & (1u << (o - vm_options))) {
@@ -200,67 +229,104 @@ static int split_devices(struct vm_config *vm, char **ret_error)
     return 0;
 }
 
-static int check_vm(struct vm_config *vm, char **ret_error)
+static int fail(char **ret_error, const char *format, ...) _printf_(2, 3);
+static int fail(char **ret_error, const char *format, ...)
 {
-    const char *missing = !vm->channel || !*vm->channel ? "Channel="
-                          : !vm->qmp || !*vm->qmp       ? "QMP="
-                          : !vm->devices                ? "Device="
-                                                        : NULL;
-    int r;
+    va_list args;
 
-    if (!is_word(vm->name)) {
-        *ret_error = g_strdup_printf(
-                "VM '%s': a name is 1 to %u letters, digits, '-', '_' or '.'", vm->name, NAME_LENGTH_MAX);
-        return -EINVAL;
-    }
-    r = split_devices(vm, ret_error);
-    if (r < 0)
-        return r;
-    if (!missing && vm->n_devices == 0)
-        missing = "Device=";
-    if (missing) {
-        *ret_error = g_strdup_printf("VM %s: %s is missing", vm->name, missing);
-        return -EINVAL;
-    }
-    if (streq(vm->channel, vm->qmp)) {
-        *ret_error = g_strdup_printf("VM %s: %s is there twice", vm->name, vm->qmp);
-        return -EINVAL;
-    }
-    if (vm->min_size > vm->max_size) {
-        *ret_error = g_strdup_printf("VM %s: min size %s is above max size %s", vm->name,
-                FORMAT_BYTES(vm->min_size), FORMAT_BYTES(vm->max_size));
-        return -EINVAL;
-    }
-    return 0;
-}
-
-/* Two VMs on one socket would wait for each other for ever. */
-static int check_pair(const struct vm_config *a, const struct vm_config *b, char **ret_error)
-{
-    const char *same = streq(a->name, b->name)                                      ? a->name
-                       : streq(a->channel, b->channel) || streq(a->channel, b->qmp) ? a->channel
-                       : streq(a->qmp, b->qmp) || streq(a->qmp, b->channel)         ? a->qmp
-                                                                                    : NULL;
-
-    if (!same)
-        return 0;
-    *ret_error = g_strdup_printf("VM %s and VM %s: %s is there twice", a->name, b->name, same);
+    va_start(args, format);
+    *ret_error = g_strdup_vprintf(format, args);
+    va_end(args);
     return -EINVAL;
 }
 
+static bool is_set(const char *text)
+{
+    return text && *text != '\0';
+}
+
+/* Sockets, or a domain that says them. */
+static int check_way(const struct vm_config *vm, char **ret_error)
+{
+    const char *missing = !is_set(vm->channel) ? "Channel=" : !is_set(vm->qmp) ? "QMP=" : "Device=";
+
+    if (is_set(vm->domain)) {
+        if (is_set(vm->channel) || is_set(vm->qmp))
+            return fail(ret_error, "VM %s: Domain=%s goes without Channel= and QMP=, which libvirt knows",
+                    vm->name, vm->domain);
+        if (!VMTIDE_LIBVIRT)
+            return fail(ret_error, "VM %s: Domain=%s: this vmtide-host was built without libvirt", vm->name,
+                    vm->domain);
+        return 0;
+    }
+    if (!is_set(vm->channel) || !is_set(vm->qmp) || vm->n_devices == 0)
+        return fail(ret_error, "VM %s: %s is missing", vm->name, missing);
+    if (streq(vm->channel, vm->qmp))
+        return fail(ret_error, "VM %s: %s is there twice", vm->name, vm->qmp);
+    return 0;
+}
+
+static int check_vm(struct vm_config *vm, char **ret_error)
+{
+    int r;
+
+    if (!is_word(vm->name))
+        return fail(ret_error, "VM '%s': a name is 1 to %u letters, digits, '-', '_' or '.'", vm->name,
+                NAME_LENGTH_MAX);
+    r = split_devices(vm, ret_error);
+    if (r >= 0)
+        r = check_way(vm, ret_error);
+    if (r >= 0 && vm->min_size > vm->max_size)
+        return fail(ret_error, "VM %s: min size %s is above max size %s", vm->name,
+                FORMAT_BYTES(vm->min_size), FORMAT_BYTES(vm->max_size));
+    return r;
+}
+
+const struct vm_config *host_config_find(const struct host_config *c, const char *what, const char *value)
+{
+    g_autofree char *key = g_strdup_printf("%s %s", what, value);
+
+    return g_hash_table_lookup(c->taken, key);
+}
+
+/* Two VMs on one socket would wait for each other for ever. */
+static int take(
+        struct host_config *c, struct vm_config *vm, const char *what, const char *value, char **ret_error)
+{
+    const struct vm_config *other;
+
+    if (!is_set(value))
+        return 0;
+    other = host_config_find(c, what, value);
+    if (other)
+        return fail(ret_error, "VM %s and VM %s: %s is there twice", vm->name, other->name, value);
+    g_hash_table_insert(c->taken, g_strdup_printf("%s %s", what, value), vm);
+    return 0;
+}
+
 /* The last one against itself and those before it. */
-static int check_last(const struct host_config *c, unsigned n, char **ret_error)
+static int check_last(struct host_config *c, unsigned n, char **ret_error)
 {
     struct vm_config *vm = g_ptr_array_index(c->vms, n - 1);
     int r = check_vm(vm, ret_error);
 
-    if (r >= 0 && n > VMS_MAX) {
-        *ret_error = g_strdup_printf("%u VMs are more than %u", n, VMS_MAX);
-        r = -EINVAL;
-    }
-    for (unsigned k = 0; r >= 0 && k + 1 < n; k++)
-        r = check_pair(vm, g_ptr_array_index(c->vms, k), ret_error);
-    return r;
+    if (r >= 0 && n > VMS_MAX)
+        r = fail(ret_error, "%u VMs are more than %u", n, VMS_MAX);
+    if (r >= 0)
+        r = take(c, vm, "name", vm->name, ret_error);
+    if (r >= 0)
+        r = take(c, vm, "path", vm->channel, ret_error);
+    if (r >= 0)
+        r = take(c, vm, "path", vm->qmp, ret_error);
+    return r < 0 ? r : take(c, vm, "domain", vm->domain, ret_error);
+}
+
+bool host_config_wants_libvirt(const struct host_config *c)
+{
+    for (unsigned i = 0; i < c->vms->len; i++)
+        if (is_set(((const struct vm_config *)g_ptr_array_index(c->vms, i))->domain))
+            return true;
+    return c->all_domains;
 }
 
 /* One file, and the VMs that it adds against all before. */
@@ -332,6 +398,13 @@ static int load_drop_ins(const char *path, struct host_config *c, char **ret_err
     return r;
 }
 
+static int check_libvirt(const struct host_config *c, char **ret_error)
+{
+    return c->all_domains && !VMTIDE_LIBVIRT
+                   ? fail(ret_error, "[Libvirt] AllDomains=yes: this vmtide-host was built without libvirt")
+                   : 0;
+}
+
 static int check_metrics(const struct host_config *c, char **ret_error)
 {
     const char *address = c->metrics_listen;
@@ -361,6 +434,8 @@ int host_config_load(const char *path, struct host_config **ret, char **ret_erro
         r = load_drop_ins(path, c, ret_error);
     if (r >= 0)
         r = check_metrics(c, ret_error);
+    if (r >= 0)
+        r = check_libvirt(c, ret_error);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(c);

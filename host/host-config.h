@@ -10,6 +10,7 @@ struct vm_config {
     char *name;
     char *channel; /* path of the socket */
     char *qmp;     /* path of the socket */
+    char *domain;  /* libvirt's, instead of the two; NULL: none */
     char *devices; /* ids, as written */
     char device[DEVICES_MAX][DEVICE_ID_MAX];
     unsigned n_devices;
@@ -28,9 +29,28 @@ struct host_config {
     uint64_t stuck_usec;
     uint64_t held_slack;  /* bytes */
     char *metrics_listen; /* NULL or empty: nowhere */
-    int log_level;        /* index of "err warning notice info debug" */
-    GPtrArray *vms;       /* of struct vm_config */
+    char *libvirt_uri;
+    char *pid_folder;  /* where libvirt keeps NAME.pid */
+    bool all_domains;  /* every one that can be served */
+    int log_level;     /* index of "err warning notice info debug" */
+    GPtrArray *vms;    /* of struct vm_config; a VM with a domain is there when that runs */
+    GHashTable *taken; /* "name X", "path X" and "domain X" → the struct vm_config that has it */
+    unsigned refs;
 };
+
+/* Most VMs that are served: each costs two sockets and a /proc file, far inside LimitNOFILE= of the unit. */
+#define VMS_MAX 4096u
+
+struct vm_config *vm_config_new(const char *name);
+void vm_config_free(struct vm_config *vm);
+/* What can be a VM's name. */
+bool vm_config_is_name(const char *name);
+/* The VM that has that domain, name or path, NULL: none. */
+const struct vm_config *host_config_find(const struct host_config *c, const char *what, const char *value);
+/* Whether libvirt is needed. */
+bool host_config_wants_libvirt(const struct host_config *c);
+
+struct host_config *host_config_ref(struct host_config *c);
 
 struct host_config *host_config_free(struct host_config *c);
 static inline void host_config_freep(struct host_config **c)

@@ -3,6 +3,7 @@
 
 #include "balance.h"
 #include "host.h"
+#include "libvirt.h"
 #include "log.h"
 #include "overrides.h"
 
@@ -14,7 +15,8 @@ struct entry {
     struct host *host;
     struct vm *vm;
     char *channel;
-    char *qmp;
+    char *qmp;    /* NULL: it has a domain */
+    char *domain; /* libvirt's */
     struct vm_settings configured;
     struct vm_settings settings; /* in force: limits and weight may have been set at run time */
     uint64_t qmp_timeout;
@@ -30,6 +32,9 @@ struct host {
     char *pressure;
     uint64_t reserve;
     bool over_commit;
+    struct host_config *config;
+    struct libvirt *libvirt; /* NULL: not wanted */
+    GHashTable *domains;     /* domains that run and are VMs: name → struct vm_config */
     GPtrArray *entries;
     GHashTable *by_name;        /* name → struct entry, both borrowed from entries */
     GPtrArray *claimants;       /* of struct entry, borrowed: those who may claim memory */
@@ -56,7 +61,13 @@ extern const struct vm_ops host_vm_ops;
 void host_vms_init(struct host *h);
 void host_vms_clear(struct host *h);
 /* VMs that stay as they are but for their limits, that are new, and that are gone. */
-int host_vms_apply(struct host *h, const struct host_config *c);
+int host_vms_apply(struct host *h);
+/* The configuration, and with it libvirt's domains. */
+int host_take_config(struct host *h, struct host_config *c);
+/* host-domains.c: libvirt's domains as VMs. */
+int host_domains_configure(struct host *h);
+void host_domains_clear(struct host *h);
+
 struct entry *host_entry(const struct host *h, const char *name);
 /* The settings in force, of the configured ones and those set at run time. */
 void entry_take_overrides(struct entry *e);

@@ -10,6 +10,7 @@ static void entry_free(void *p)
     vm_free(e->vm);
     g_free(e->channel);
     g_free(e->qmp);
+    g_free(e->domain);
     g_free(e);
 }
 
@@ -17,6 +18,7 @@ void host_vms_init(struct host *h)
 {
     h->entries = g_ptr_array_new_with_free_func(entry_free);
     h->by_name = g_hash_table_new(g_str_hash, g_str_equal);
+    h->domains = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vm_config_free);
 }
 
 void host_vms_clear(struct host *h)
@@ -82,7 +84,8 @@ void entry_take_overrides(struct entry *e)
 
 static bool is_same_vm(const struct entry *e, const struct host_config *c, const struct vm_config *vm)
 {
-    return streq(e->channel, vm->channel) && streq(e->qmp, vm->qmp) && e->qmp_timeout == c->qmp_timeout &&
+    return g_strcmp0(e->channel, vm->channel) == 0 && g_strcmp0(e->qmp, vm->qmp) == 0 &&
+           g_strcmp0(e->domain, vm->domain) == 0 && e->qmp_timeout == c->qmp_timeout &&
            e->configured.n_devices == vm->n_devices &&
            memcmp(e->configured.device, vm->device, sizeof(vm->device)) == 0;
 }
@@ -93,6 +96,8 @@ static int add_vm(struct host *h, const struct host_config *c, const struct vm_c
     struct vm_options options = {
         .channel = vm->channel,
         .qmp = vm->qmp,
+        .domain = vm->domain,
+        .libvirt = h->libvirt,
         .procfs = h->procfs,
         .qmp_timeout = c->qmp_timeout,
     };
@@ -101,6 +106,7 @@ static int add_vm(struct host *h, const struct host_config *c, const struct vm_c
     e->host = h;
     e->channel = g_strdup(vm->channel);
     e->qmp = g_strdup(vm->qmp);
+    e->domain = g_strdup(vm->domain);
     e->configured = make_settings(c, vm);
     e->qmp_timeout = c->qmp_timeout;
     e->wanted = true;
@@ -132,40 +138,70 @@ static void remove_vm(struct host *h, unsigned i)
 
 /* Those that are as they were but for their limits stay; all others go before any comes, since a name or a
  * socket may come back as another VM's. */
-static void remove_unwanted(struct host *h, const struct host_config *c)
+static void remove_unwanted(struct host *h, const GPtrArray *wanted)
 {
     for (unsigned i = 0; i < h->entries->len; i++)
         ((struct entry *)g_ptr_array_index(h->entries, i))->wanted = false;
-    for (unsigned i = 0; i < c->vms->len; i++) {
-        const struct vm_config *vm = g_ptr_array_index(c->vms, i);
+    for (unsigned i = 0; i < wanted->len; i++) {
+        const struct vm_config *vm = g_ptr_array_index(wanted, i);
         struct entry *e = host_entry(h, vm->name);
 
         if (e)
-            e->wanted = is_same_vm(e, c, vm);
+            e->wanted = is_same_vm(e, h->config, vm);
     }
     for (unsigned i = h->entries->len; i-- > 0;)
         if (!((struct entry *)g_ptr_array_index(h->entries, i))->wanted)
             remove_vm(h, i);
 }
 
-int host_vms_apply(struct host *h, const struct host_config *c)
+/* Those with sockets, and the domains that run. Borrowed. */
+static GPtrArray *list_wanted(const struct host *h)
 {
+    GPtrArray *wanted = g_ptr_array_new();
+    struct vm_config *vm;
+    GHashTableIter each;
+
+    for (unsigned i = 0; i < h->config->vms->len; i++) {
+        vm = g_ptr_array_index(h->config->vms, i);
+        if (!vm->domain || *vm->domain == '\0')
+            g_ptr_array_add(wanted, vm);
+    }
+    g_hash_table_iter_init(&each, h->domains);
+    while (g_hash_table_iter_next(&each, NULL, (void **)&vm) && wanted->len < VMS_MAX)
+        g_ptr_array_add(wanted, vm);
+    return wanted;
+}
+
+int host_vms_apply(struct host *h)
+{
+    g_autoptr(GPtrArray) wanted = list_wanted(h);
     int r = 0;
 
-    h->reserve = c->host_reserve;
-    h->over_commit = c->over_commit;
-    remove_unwanted(h, c);
-    for (unsigned i = 0; i < c->vms->len && r >= 0; i++) {
-        const struct vm_config *vm = g_ptr_array_index(c->vms, i);
+    remove_unwanted(h, wanted);
+    for (unsigned i = 0; i < wanted->len && r >= 0; i++) {
+        const struct vm_config *vm = g_ptr_array_index(wanted, i);
         struct entry *e = host_entry(h, vm->name);
 
         if (!e) {
-            r = add_vm(h, c, vm);
+            r = add_vm(h, h->config, vm);
             continue;
         }
-        e->configured = make_settings(c, vm);
+        e->configured = make_settings(h->config, vm);
         entry_take_overrides(e);
         vm_configure(e->vm, &e->settings);
     }
     return r;
+}
+
+int host_take_config(struct host *h, struct host_config *c)
+{
+    int r;
+
+    host_config_ref(c);
+    host_config_free(h->config);
+    h->config = c;
+    h->reserve = c->host_reserve;
+    h->over_commit = c->over_commit;
+    r = host_domains_configure(h);
+    return r < 0 ? r : host_vms_apply(h);
 }

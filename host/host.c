@@ -200,7 +200,7 @@ void host_set_ops(struct host *h, const struct host_ops *ops, void *userdata)
     h->userdata = userdata;
 }
 
-int host_new(sd_event *event, const struct host_config *config, const char *procfs, const char *overrides,
+int host_new(sd_event *event, struct host_config *config, const char *procfs, const char *overrides,
         struct host **ret)
 {
     struct host *h = g_new0(struct host, 1);
@@ -216,7 +216,7 @@ int host_new(sd_event *event, const struct host_config *config, const char *proc
     host_vms_init(h);
     r = sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, LOOK_USEC, LOOK_SOON_USEC, on_look, h);
     if (r >= 0)
-        r = host_vms_apply(h, config);
+        r = host_take_config(h, config);
     if (r < 0) {
         host_free(h);
         return r;
@@ -231,6 +231,8 @@ struct host *host_free(struct host *h)
         return NULL;
     h->ops = NULL;
     host_vms_clear(h);
+    host_domains_clear(h);
+    host_config_free(h->config);
     g_ptr_array_unref(h->claimants);
     g_array_unref(h->shares);
     overrides_free(h->overrides);
@@ -243,9 +245,9 @@ struct host *host_free(struct host *h)
     return NULL;
 }
 
-void host_configure(struct host *h, const struct host_config *config)
+void host_configure(struct host *h, struct host_config *config)
 {
-    int r = host_vms_apply(h, config);
+    int r = host_take_config(h, config);
 
     if (r < 0)
         log_error("cannot take over all of the new configuration: %s", strerror(-r));

@@ -11,14 +11,15 @@
 /* All VMs, and what the host can give them. */
 struct host;
 
-/* procfs: where meminfo and PID/statm are. overrides: file of limits that were set to stay, NULL: none. */
-int host_new(sd_event *event, const struct host_config *config, const char *procfs, const char *overrides,
+/* config is kept. procfs: where meminfo and PID/statm are. overrides: file of limits that were set to stay,
+ * NULL: none. */
+int host_new(sd_event *event, struct host_config *config, const char *procfs, const char *overrides,
         struct host **ret);
 struct host *host_free(struct host *h);
 
 /* Takes over a new configuration: limits of VMs that stay, VMs that are new or gone. A VM whose sockets or
  * devices changed begins anew. */
-void host_configure(struct host *h, const struct host_config *config);
+void host_configure(struct host *h, struct host_config *config);
 
 /* Who is told of VMs. */
 struct host_ops {

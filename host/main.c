@@ -53,7 +53,8 @@ static int parse_options(struct host_program *p, int argc, char **argv)
 {
     const GOptionEntry entries[] = {
         { "vm", 0, 0, G_OPTION_ARG_STRING_ARRAY, &p->vms,
-                "A VM besides those of the configuration: NAME,channel=PATH,qmp=PATH,device=ID[+ID…]"
+                "A VM besides those of the configuration: NAME,channel=PATH,qmp=PATH,device=ID[+ID…], or "
+                "NAME,domain=NAME"
                 "[,min=SIZE][,max=SIZE]; repeatable",
                 "VM" },
         { "host-reserve", 0, 0, G_OPTION_ARG_STRING, &p->host_reserve,
@@ -134,7 +135,7 @@ static int on_reload(void *userdata, char **ret_error)
 }
 
 /* The exit status. */
-static int run(struct host_program *p, const struct host_config *c)
+static int run(struct host_program *p, struct host_config *c)
 {
     _cleanup_(sd_event_unrefp) sd_event *event = NULL;
     g_autofree char *error = NULL;

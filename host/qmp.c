@@ -34,10 +34,9 @@ struct pending {
 };
 
 struct qmp {
+    struct backend backend;
     sd_event *event;
     char *what;
-    const struct qmp_ops *ops;
-    void *userdata;
     uint64_t timeout;
 
     struct dial *dial;
@@ -84,10 +83,10 @@ static void hang_up(struct qmp *q, const char *why)
     log_repeated(&q->log_lost, now_usec(), LOG_WARNING, "%s: %s; connecting again", q->what, why);
     dial_again(q->dial);
     if (was_ready)
-        q->ops->down(q, q->userdata);
+        q->backend.ops->down(&q->backend, q->backend.userdata);
 }
 
-void qmp_complain(struct qmp *q, const char *what)
+static void complain(struct qmp *q, const char *what)
 {
     log_repeated(&q->log_fault, now_usec(), LOG_WARNING, "%s: %s; ignored", q->what, what);
 }
@@ -95,7 +94,7 @@ void qmp_complain(struct qmp *q, const char *what)
 /* May hang up. */
 static void on_fault(struct qmp *q, const char *what)
 {
-    qmp_complain(q, what);
+    complain(q, what);
     if (fault_window_add(&q->faults, FAULTS_MAX, FLOOD_WINDOW_USEC, now_usec()))
         hang_up(q, "more than 100 faults in 10 s");
 }
@@ -123,13 +122,26 @@ static int send_command(struct qmp *q, enum qmp_command command, const char *dev
     return r;
 }
 
-bool qmp_connected(const struct qmp *q)
+/* The backend is the first member. */
+static struct qmp *to_qmp(struct backend *b)
 {
-    return q->state != QMP_AWAY;
+    return (struct qmp *)(void *)b;
 }
 
-int qmp_send(struct qmp *q, enum qmp_command command, const char *device, uint64_t value)
+static void qmp_complain(struct backend *b, const char *what)
 {
+    complain(to_qmp(b), what);
+}
+
+static bool qmp_connected(const struct backend *b)
+{
+    return ((const struct qmp *)(const void *)b)->state != QMP_AWAY;
+}
+
+static int qmp_send(struct backend *b, enum qmp_command command, const char *device, uint64_t value)
+{
+    struct qmp *q = to_qmp(b);
+
     return q->state == QMP_READY ? send_command(q, command, device, value) : -ENOTCONN;
 }
 
@@ -138,7 +150,7 @@ static void on_ready(struct qmp *q)
     q->state = QMP_READY;
     q->proven = false;
     log_repeated(&q->log_ready, now_usec(), LOG_INFO, "%s: connected, process %ld", q->what, (long)q->peer);
-    q->ops->up(q, q->peer, q->userdata);
+    q->backend.ops->up(&q->backend, q->peer, q->backend.userdata);
 }
 
 /* One that negotiates and leaves, over and over, is a lost one still. */
@@ -180,8 +192,31 @@ static void on_answer(struct qmp *q, const struct qmp_message *m)
     else {
         if (m->kind == QMP_RETURN && !q->proven)
             on_proven(q);
-        q->ops->reply(q, command, m->kind == QMP_RETURN ? m->value : NULL, q->userdata);
+        q->backend.ops->reply(
+                &q->backend, command, m->kind == QMP_RETURN ? m->value : NULL, q->backend.userdata);
     }
+}
+
+static void on_event(struct qmp *q, const struct qmp_message *m)
+{
+    static const struct {
+        const char *name;
+        enum backend_event event;
+    } events[] = {
+        { "MEMORY_DEVICE_SIZE_CHANGE", BACKEND_SIZE },
+        { "RESET", BACKEND_RESET },
+        { "STOP", BACKEND_STOPPED },
+        { "RESUME", BACKEND_RUNS },
+    };
+    enum backend_event event = _BACKEND_EVENT_INVALID;
+
+    for (size_t i = 0; i < ELEMENTSOF(events); i++)
+        if (streq(m->name, events[i].name))
+            event = events[i].event;
+    if (streq(m->name, "MIGRATION"))
+        event = qmp_is_migrating(m->text) ? BACKEND_MIGRATING : BACKEND_MIGRATED;
+    if (event >= 0)
+        q->backend.ops->event(&q->backend, event, q->backend.userdata);
 }
 
 static void on_message(struct qmp *q, const struct qmp_message *m)
@@ -201,7 +236,7 @@ static void on_message(struct qmp *q, const struct qmp_message *m)
         return;
     case QMP_EVENT:
         if (q->state == QMP_READY)
-            q->ops->event(q, m->name, m->text, q->userdata);
+            on_event(q, m);
         return;
     case _QMP_KIND_MAX:
     case _QMP_KIND_INVALID:
@@ -279,16 +314,34 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
+static void qmp_free(struct backend *b)
+{
+    struct qmp *q = to_qmp(b);
+
+    stream_free(q->stream);
+    dial_free(q->dial);
+    sd_event_source_disable_unref(q->timer);
+    sd_event_unref(q->event);
+    g_free(q->what);
+    g_free(q);
+}
+
+static const struct backend_class qmp_class = {
+    .free = qmp_free,
+    .connected = qmp_connected,
+    .send = qmp_send,
+    .complain = qmp_complain,
+};
+
 int qmp_new(sd_event *event, const char *name, const char *path, uint64_t timeout_usec,
-        const struct qmp_ops *ops, void *userdata, struct qmp **ret)
+        const struct backend_ops *ops, void *userdata, struct backend **ret)
 {
     struct qmp *q = g_new0(struct qmp, 1);
     int r;
 
+    q->backend = (struct backend){ .class = &qmp_class, .ops = ops, .userdata = userdata };
     q->event = sd_event_ref(event);
     q->what = g_strdup_printf("%s: QEMU's monitor", name);
-    q->ops = ops;
-    q->userdata = userdata;
     q->timeout = timeout_usec;
     q->next_id = 1;
     r = sd_event_add_time(event, &q->timer, CLOCK_MONOTONIC, 0, ACCURACY_USEC, on_timer, q);
@@ -299,22 +352,9 @@ int qmp_new(sd_event *event, const char *name, const char *path, uint64_t timeou
     if (r >= 0)
         r = dial_start(q->dial);
     if (r < 0) {
-        qmp_free(q);
+        qmp_free(&q->backend);
         return r;
     }
-    *ret = q;
+    *ret = &q->backend;
     return 0;
-}
-
-struct qmp *qmp_free(struct qmp *q)
-{
-    if (!q)
-        return NULL;
-    stream_free(q->stream);
-    dial_free(q->dial);
-    sd_event_source_disable_unref(q->timer);
-    sd_event_unref(q->event);
-    g_free(q->what);
-    g_free(q);
-    return NULL;
 }

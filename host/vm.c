@@ -5,6 +5,7 @@
 #include "guest-link.h"
 #include "log.h"
 #include "qemu-process.h"
+#include "libvirt.h"
 #include "qmp.h"
 #include "service.h"
 #include "vm-log.h"
@@ -20,7 +21,7 @@ struct vm {
     const struct vm_ops *ops;
     void *userdata;
 
-    struct qmp *qmp;
+    struct backend *backend;
     struct guest_link *link;
     sd_event_source *timer;
     char *procfs;
@@ -42,13 +43,13 @@ static void act(struct vm *vm, const struct vm_action *a)
         guest_link_send(vm->link, &a->message);
         return;
     case VM_ACTION_SET:
-        (void)qmp_send(vm->qmp, QMP_SET_REQUESTED, vm->state.settings.device[a->device], a->bytes);
+        (void)backend_send(vm->backend, QMP_SET_REQUESTED, vm->state.settings.device[a->device], a->bytes);
         return;
     case VM_ACTION_QUERY_DEVICES:
-        (void)qmp_send(vm->qmp, QMP_QUERY_DEVICES, NULL, 0);
+        (void)backend_send(vm->backend, QMP_QUERY_DEVICES, NULL, 0);
         return;
     case VM_ACTION_QUERY_SUMMARY:
-        (void)qmp_send(vm->qmp, QMP_QUERY_SUMMARY, NULL, 0);
+        (void)backend_send(vm->backend, QMP_QUERY_SUMMARY, NULL, 0);
         return;
     case VM_ACTION_BUDGET:
         vm->ops->budget(&host, vm->state.queue_len > 0, vm->userdata);
@@ -153,7 +154,7 @@ static const struct guest_link_ops guest_callbacks = {
     .noise = on_guest_noise,
 };
 
-static void on_qmp_up(struct qmp *q, pid_t peer, void *userdata)
+static void on_backend_up(struct backend *b, pid_t peer, void *userdata)
 {
     struct vm *vm = userdata;
     int r;
@@ -168,13 +169,13 @@ static void on_qmp_up(struct qmp *q, pid_t peer, void *userdata)
                 vm_name(vm), (long)peer, strerror(-r));
     vm_read_rss(vm);
     vm_state_qmp_up(&vm->state, now_usec());
-    (void)qmp_send(q, QMP_TELL_MIGRATION, NULL, 0);
-    (void)qmp_send(q, QMP_QUERY_MIGRATE, NULL, 0);
-    (void)qmp_send(q, QMP_QUERY_STATUS, NULL, 0);
+    (void)backend_send(b, QMP_TELL_MIGRATION, NULL, 0);
+    (void)backend_send(b, QMP_QUERY_MIGRATE, NULL, 0);
+    (void)backend_send(b, QMP_QUERY_STATUS, NULL, 0);
     drain(vm);
 }
 
-static void on_qmp_down(struct qmp *q, void *userdata)
+static void on_backend_down(struct backend *b, void *userdata)
 {
     struct vm *vm = userdata;
 
@@ -195,9 +196,9 @@ static void on_devices(struct vm *vm, const json_t *value)
 
     if (r == -ENODEV) {
         (void)snprintf(what, sizeof(what), "it has no virtio-mem device %s", settings->device[bad]);
-        qmp_complain(vm->qmp, what);
+        backend_complain(vm->backend, what);
     } else if (r == -EBADMSG)
-        qmp_complain(vm->qmp, "numbers that no virtio-mem device can have");
+        backend_complain(vm->backend, "numbers that no virtio-mem device can have");
     if (r < 0)
         vm_state_query_failed(&vm->state, now_usec());
     else
@@ -210,7 +211,7 @@ static void on_summary(struct vm *vm, const json_t *value)
     int r = value ? qmp_decode_summary(value, &base) : -EIO;
 
     if (r == -EBADMSG)
-        qmp_complain(vm->qmp, "a memory summary without base-memory");
+        backend_complain(vm->backend, "a memory summary without base-memory");
     if (r < 0)
         vm_state_query_failed(&vm->state, now_usec());
     else
@@ -225,7 +226,7 @@ static void on_status(struct vm *vm, const json_t *value)
         vm_state_stopped(&vm->state, !running, now_usec());
 }
 
-static void on_qmp_reply(struct qmp *q, enum qmp_command command, const json_t *value, void *userdata)
+static void on_backend_reply(struct backend *b, enum qmp_command command, const json_t *value, void *userdata)
 {
     struct vm *vm = userdata;
 
@@ -235,7 +236,7 @@ static void on_qmp_reply(struct qmp *q, enum qmp_command command, const json_t *
         on_summary(vm, value);
     else if (command == QMP_SET_REQUESTED) {
         if (value && !json_is_object(value))
-            qmp_complain(q, "an answer to qom-set that is none");
+            backend_complain(b, "an answer to qom-set that is none");
         vm_state_set_done(&vm->state, json_is_object(value), now_usec());
     } else if (command == QMP_QUERY_STATUS)
         on_status(vm, value);
@@ -244,27 +245,46 @@ static void on_qmp_reply(struct qmp *q, enum qmp_command command, const json_t *
     drain(vm);
 }
 
-static void on_qmp_event(struct qmp *q, const char *name, const char *status, void *userdata)
+static void on_backend_event(struct backend *b, enum backend_event event, void *userdata)
 {
     struct vm *vm = userdata;
 
-    if (streq(name, "MEMORY_DEVICE_SIZE_CHANGE"))
+    switch (event) {
+    case BACKEND_SIZE:
         vm_state_size_event(&vm->state, now_usec());
-    else if (streq(name, "RESET"))
+        break;
+    case BACKEND_RESET:
         vm_state_reset_event(&vm->state, now_usec());
-    else if (streq(name, "STOP") || streq(name, "RESUME"))
-        vm_state_stopped(&vm->state, streq(name, "STOP"), now_usec());
-    else if (streq(name, "MIGRATION"))
-        vm_state_migrating(&vm->state, qmp_is_migrating(status), now_usec());
+        break;
+    case BACKEND_STOPPED:
+    case BACKEND_RUNS:
+        vm_state_stopped(&vm->state, event == BACKEND_STOPPED, now_usec());
+        break;
+    case BACKEND_MIGRATING:
+    case BACKEND_MIGRATED:
+        vm_state_migrating(&vm->state, event == BACKEND_MIGRATING, now_usec());
+        break;
+    case _BACKEND_EVENT_MAX:
+    case _BACKEND_EVENT_INVALID:
+        break;
+    }
     drain(vm);
 }
 
-static const struct qmp_ops qmp_callbacks = {
-    .up = on_qmp_up,
-    .down = on_qmp_down,
-    .reply = on_qmp_reply,
-    .event = on_qmp_event,
+static const struct backend_ops backend_callbacks = {
+    .up = on_backend_up,
+    .down = on_backend_down,
+    .reply = on_backend_reply,
+    .event = on_backend_event,
 };
+
+static int make_backend(struct vm *vm, sd_event *event, const struct vm_options *o)
+{
+    return o->domain ? libvirt_backend_new(o->libvirt, vm_name(vm), o->domain, o->qmp_timeout,
+                               &backend_callbacks, vm, &vm->backend)
+                     : qmp_new(event, vm_name(vm), o->qmp, o->qmp_timeout, &backend_callbacks, vm,
+                               &vm->backend);
+}
 
 int vm_new(sd_event *event, const struct vm_options *options, const struct vm_ops *ops, void *userdata,
         struct vm **ret)
@@ -283,7 +303,7 @@ int vm_new(sd_event *event, const struct vm_options *options, const struct vm_op
     if (r >= 0)
         r = sd_event_source_set_enabled(vm->timer, SD_EVENT_OFF);
     if (r >= 0)
-        r = qmp_new(event, name, options->qmp, options->qmp_timeout, &qmp_callbacks, vm, &vm->qmp);
+        r = make_backend(vm, event, options);
     if (r >= 0)
         r = guest_link_new(event, name, options->channel, &guest_callbacks, vm, &vm->link);
     if (r < 0) {
@@ -298,7 +318,7 @@ struct vm *vm_free(struct vm *vm)
 {
     if (!vm)
         return NULL;
-    qmp_free(vm->qmp);
+    backend_free(vm->backend);
     guest_link_free(vm->link);
     sd_event_source_disable_unref(vm->timer);
     vm_state_clear(&vm->state);
@@ -366,7 +386,7 @@ uint64_t vm_promised(const struct vm *vm)
 
     /* A VM that is there and has never said its numbers (after a restart of ours, say) may own all it may
      * have. */
-    if (vm->state.boot_size == 0 && qmp_connected(vm->qmp))
+    if (vm->state.boot_size == 0 && backend_connected(vm->backend))
         return vm->state.settings.max_size;
     if (vm->exited)
         return 0;

@@ -11,7 +11,9 @@ struct vm;
 struct vm_options {
     struct vm_settings settings;
     const char *channel; /* path of the channel's socket */
-    const char *qmp;     /* path of the QMP socket */
+    const char *qmp;     /* path of the QMP socket; not with a domain */
+    const char *domain;  /* libvirt's name, NULL: QMP */
+    struct libvirt *libvirt;
     const char *procfs;
     uint64_t qmp_timeout; /* µs */
 };
