@@ -6,6 +6,10 @@
 #include "channel.h"
 #include "guard.h"
 #include "log.h"
+#include "vsock.h"
+
+/* As a socket's address takes it. */
+#define PORT_MAX 107u
 
 #define FIELD(name) offsetof(struct actuator_config, name)
 
@@ -20,7 +24,7 @@ const struct config_option actuator_options[] = {
     { "Actuator", "Onlining", CONFIG_ENUM, FIELD(onlining), 0, 0, hotplug_onlining_names },
     { "Actuator", "Guard", CONFIG_BOOL, FIELD(guard), 0, 0, NULL },
     { "Actuator", "GuardSlices", CONFIG_STRING, FIELD(guard_slices), 0, 0, NULL },
-    { "Actuator", "Port", CONFIG_PATH, FIELD(port), 0, 0, NULL },
+    { "Actuator", "Port", CONFIG_STRING, FIELD(port), 0, 0, NULL },
     { "Actuator", "LogLevel", CONFIG_ENUM, FIELD(log_level), 0, 0, &log_level_names[LOG_ERR] },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
@@ -57,6 +61,19 @@ static int check_slices(const char *path, const char *slices, char **ret_error)
     return 0;
 }
 
+int actuator_config_check_port(const char *port, char **ret_error)
+{
+    struct vsock_address address;
+
+    if (streq(port, PORT_AUTO) || vsock_parse(port, &address) >= 0 ||
+            (port[0] == '/' && strlen(port) <= PORT_MAX))
+        return 0;
+    *ret_error = g_strdup_printf(
+            "Port=%s: auto, an absolute path of at most %u bytes, vsock, vsock:PORT or vsock:CID:PORT", port,
+            PORT_MAX);
+    return -EINVAL;
+}
+
 int actuator_config_load(const char *path, bool optional, struct actuator_config *ret, char **ret_error)
 {
     struct actuator_config c = {
@@ -66,9 +83,10 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         .onlining = HOTPLUG_AUTO,
         .guard = true,
         .guard_slices = g_strdup("user.slice machine.slice system.slice"),
-        .port = g_strdup("/dev/virtio-ports/" CHANNEL_PORT_NAME),
+        .port = g_strdup(PORT_AUTO),
         .log_level = LOG_INFO - LOG_ERR,
     };
+    g_autofree char *error = NULL;
     int r = config_load(path, actuator_options, &c, NULL, NULL, ret_error);
 
     if (r == -ENOENT && optional) {
@@ -84,6 +102,10 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
     }
     if (r >= 0)
         r = check_slices(path, c.guard_slices, ret_error);
+    if (r >= 0 && actuator_config_check_port(c.port, &error) < 0) {
+        *ret_error = g_strdup_printf("%s: [Actuator] %s", path, error);
+        r = -EINVAL;
+    }
     if (r < 0) {
         config_clear(actuator_options, &c);
         return r;

@@ -18,7 +18,13 @@ struct actuator_config {
     int log_level; /* index: err warning notice info debug */
 };
 
+/* The port when there is one, else vsock. */
+#define PORT_AUTO "auto"
+
 extern const struct config_option actuator_options[];
+
+/* -EINVAL with *ret_error (g_free): nothing that the host could be at. */
+int actuator_config_check_port(const char *port, char **ret_error);
 
 /* Defaults, then the file over them; a missing file is fine when optional. Clear with config_clear(). */
 int actuator_config_load(const char *path, bool optional, struct actuator_config *ret, char **ret_error);

@@ -5,11 +5,13 @@
 #include <poll.h>
 #include <sys/stat.h>
 
+#include "actuator-config.h"
 #include "link-state.h"
 #include "log.h"
 #include "service.h"
 #include "stream.h"
 #include "unix-socket.h"
+#include "vsock.h"
 
 /* Most that waits for a host that does not read. */
 #define OUT_MAX (64u * 1024u)
@@ -204,8 +206,13 @@ static const struct stream_ops stream_ops = {
     .closed = on_closed,
 };
 
-/* The port's fd, when there is somebody at its other end. */
-static int open_port(const char *path)
+/* What errors of vsock say that there is none: then the port is what is missing. */
+static bool is_no_vsock(int r)
+{
+    return r == -EAFNOSUPPORT || r == -ENODEV || r == -EADDRNOTAVAIL || r == -ENETUNREACH;
+}
+
+static int open_file(const char *path)
 {
     _cleanup_close_ int fd = -EBADF;
     struct pollfd p;
@@ -222,6 +229,24 @@ static int open_port(const char *path)
     if (poll(&p, 1, 0) < 0)
         return -errno;
     return p.revents & POLLHUP ? -ENOTCONN : TAKE_FD(fd);
+}
+
+/* The port's fd, when there is somebody at its other end. */
+static int open_port(const char *port)
+{
+    static const struct vsock_address host = { .cid = VSOCK_CID_HOST, .port = VSOCK_PORT_DEFAULT };
+    struct vsock_address to;
+    int r, vsock;
+
+    if (vsock_parse(port, &to) >= 0)
+        return vsock_connect(&to);
+    if (!streq(port, PORT_AUTO))
+        return open_file(port);
+    r = open_file(CHANNEL_PORT_PATH);
+    if (r != -ENOENT)
+        return r;
+    vsock = vsock_connect(&host);
+    return is_no_vsock(vsock) ? r : vsock;
 }
 
 /* Said once for each reason: a VM may be without its host for days. */

@@ -5,8 +5,9 @@
 
 #include "channel.h"
 
-/* The guest's end of the channel. Opens the port (or connects to a unix socket), says hello, keeps the line
- * alive and opens it again when the host has gone. */
+/* The guest's end of the channel. Opens the port (a device, a unix socket, "vsock", "vsock:PORT",
+ * "vsock:CID:PORT" or PORT_AUTO), says hello, keeps the line alive and opens it again when the host has gone.
+ */
 struct host_link;
 
 struct host_link_ops {

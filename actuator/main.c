@@ -72,7 +72,7 @@ static int parse_options(struct actuator_program *p, int argc, char **argv)
 {
     const GOptionEntry entries[] = {
         { "port", 0, 0, G_OPTION_ARG_FILENAME, &p->port,
-                "The channel's port, or a unix socket, over the configuration's", "PATH" },
+                "The channel's port over the configuration's: a path, auto, or vsock[:[CID:]PORT]", "PORT" },
         { "socket", 0, 0, G_OPTION_ARG_FILENAME, &p->socket,
                 "The monitor's socket (default " ACTUATOR_SOCKET ")", "PATH" },
         { "bus", 0, 0, G_OPTION_ARG_STRING, &p->bus_address, "D-Bus address (default: the system bus)",
@@ -104,6 +104,8 @@ static int load_config(const struct actuator_program *p, struct actuator_config 
 {
     const char *path = p->common.config_path;
 
+    if (p->port && actuator_config_check_port(p->port, ret_error) < 0)
+        return EX_USAGE;
     return actuator_config_load(path ?: spec.config_path, !path, ret, ret_error) < 0 ? EX_CONFIG
                                                                                      : EXIT_SUCCESS;
 }

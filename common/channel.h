@@ -7,6 +7,7 @@
 #define CHANNEL_VERSION 1u
 #define CHANNEL_LINE_MAX 4096u /* with the newline */
 #define CHANNEL_PORT_NAME "org.vmtide.0"
+#define CHANNEL_PORT_PATH "/dev/virtio-ports/" CHANNEL_PORT_NAME
 
 /* A peer that sends more bad lines than this in the window is cut off for the same time. */
 #define CHANNEL_BAD_LINES_MAX 100u

@@ -75,7 +75,8 @@ int service_event_new(service_reload_t reload, void *userdata, sd_event **ret)
 void service_lock_memory(void)
 {
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-        log_warning("memory is not locked: %s; LimitMEMLOCK=64M or CAP_IPC_LOCK lets it be", strerror(errno));
+        log_warning("memory is not locked: %s; a larger LimitMEMLOCK= or CAP_IPC_LOCK lets it be",
+                strerror(errno));
 }
 
 int service_run(sd_event *event)

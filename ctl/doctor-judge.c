@@ -123,6 +123,8 @@ static void judge_port(const struct doctor_facts *f, struct doctor_report *r)
 
     if (f->port)
         add(r, "port", DOCTOR_OK, NULL, "org.vmtide.0 is there");
+    else if (f->vsock)
+        add(r, "port", DOCTOR_OK, NULL, "no org.vmtide.0, but vsock");
     else
         add(r, "port", DOCTOR_FAULT, "give the VM a virtserialport with name=org.vmtide.0 (vmtide(7))",
                 "/dev/virtio-ports/org.vmtide.0 is not there");

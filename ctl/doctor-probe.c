@@ -228,6 +228,7 @@ void doctor_probe(const char *root, sd_bus *bus, struct doctor_facts *ret)
     probe_limits(root, &f);
     read_word(root, "sys/devices/system/memory/auto_online_blocks", f.online_blocks, sizeof(f.online_blocks));
     f.port = exists(root, PORT);
+    f.vsock = exists(root, "dev/vsock");
     f.cgroup2 = has_word(root, "sys/fs/cgroup/cgroup.controllers", "memory");
     f.polkit_actions = exists(root, "usr/share/polkit-1/actions/org.vmtide.policy");
     f.host_actions = exists(root, "usr/share/polkit-1/actions/org.vmtide.host.policy");

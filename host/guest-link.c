@@ -13,6 +13,8 @@
 #define OUT_MAX (64u * 1024)
 /* A guest asks 10 times a second and says its stats on level changes: more lines than these are a flood. */
 #define LINES_MAX 2000u
+/* It connects when it starts, and every 250 ms while that fails. */
+#define ENTRIES_MAX 100u
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
 
 struct guest_link {
@@ -21,26 +23,32 @@ struct guest_link {
     const struct guest_link_ops *ops;
     void *userdata;
 
-    struct dial *dial;
+    struct dial *dial; /* NULL: it comes by itself */
     struct stream *stream;
     sd_event_source *cut_timer;
     bool cut; /* not listened to for a time */
 
     struct fault_window bad;
     struct fault_window lines;
+    struct fault_window entries;
     struct log_repeat log_bad;
     struct log_repeat log_cut;
     struct log_repeat log_lost;
     struct log_repeat log_encode;
+    struct log_repeat log_entry;
 };
 
 static void hang_up(struct guest_link *l, const char *why)
 {
     l->stream = stream_free(l->stream);
-    l->cut = false;
-    (void)sd_event_source_set_enabled(l->cut_timer, SD_EVENT_OFF);
-    log_repeated(&l->log_lost, now_usec(), LOG_NOTICE, "%s: %s; connecting again", l->what, why);
-    dial_again(l->dial);
+    log_repeated(&l->log_lost, now_usec(), LOG_NOTICE, "%s: %s; %s", l->what, why,
+            l->dial ? "connecting again" : "waiting for it");
+    /* Who comes by itself does not get out of it by coming again. */
+    if (l->dial) {
+        l->cut = false;
+        (void)sd_event_source_set_enabled(l->cut_timer, SD_EVENT_OFF);
+        dial_again(l->dial);
+    }
     l->ops->down(l, l->userdata);
 }
 
@@ -130,7 +138,8 @@ static void on_line(struct stream *s, const char *line, size_t len, void *userda
     else if (!is_guests(m.op))
         on_wrong_op(l, "an op that only the host sends");
     else {
-        dial_succeeded(l->dial);
+        if (l->dial)
+            dial_succeeded(l->dial);
         log_repeat_end(&l->log_lost, LOG_INFO, "lost connections");
         l->ops->message(l, &m, l->userdata);
     }
@@ -160,13 +169,29 @@ static void on_connected(int fd, void *userdata)
     struct guest_link *l = userdata;
     int r;
 
-    l->bad = l->lines = (struct fault_window){ 0 };
+    if (l->dial)
+        l->bad = l->lines = (struct fault_window){ 0 };
     r = stream_new(l->event, fd, CHANNEL_LINE_MAX, OUT_MAX, &stream_callbacks, l, &l->stream);
     if (r < 0) {
         hang_up(l, strerror(-r));
         return;
     }
     l->ops->up(l, l->userdata);
+}
+
+void guest_link_accept(struct guest_link *l, int fd)
+{
+    bool too_often = fault_window_add(&l->entries, ENTRIES_MAX, CHANNEL_BAD_LINES_WINDOW_USEC, now_usec());
+
+    if (l->cut || too_often) {
+        log_repeated(&l->log_entry, now_usec(), LOG_NOTICE, "%s: connects %s: closed", l->what,
+                l->cut ? "while it is not listened to" : "more than 100 times in 10 s");
+        close(fd);
+        return;
+    }
+    if (l->stream)
+        hang_up(l, "it connects anew");
+    on_connected(fd, l);
 }
 
 int guest_link_new(sd_event *event, const char *name, const char *path, const struct guest_link_ops *ops,
@@ -182,9 +207,9 @@ int guest_link_new(sd_event *event, const char *name, const char *path, const st
     r = sd_event_add_time(event, &l->cut_timer, CLOCK_MONOTONIC, 0, ACCURACY_USEC, on_cut_timer, l);
     if (r >= 0)
         r = sd_event_source_set_enabled(l->cut_timer, SD_EVENT_OFF);
-    if (r >= 0)
+    if (r >= 0 && path)
         r = dial_new(event, l->what, path, on_connected, l, &l->dial);
-    if (r >= 0)
+    if (r >= 0 && path)
         r = dial_start(l->dial);
     if (r < 0) {
         guest_link_free(l);

@@ -18,10 +18,15 @@ struct guest_link_ops {
     void (*noise)(struct guest_link *l, void *userdata);
 };
 
-/* name: the VM's, for the log. */
+/* name: the VM's, for the log. path: of the socket that is dialled; NULL: the guest comes,
+ * guest_link_accept(). */
 int guest_link_new(sd_event *event, const char *name, const char *path, const struct guest_link_ops *ops,
         void *userdata, struct guest_link **ret);
 struct guest_link *guest_link_free(struct guest_link *l);
+
+/* The guest has connected. Takes fd over; whom there was before is left. One that is not listened to, or
+ * comes too often, is closed. */
+void guest_link_accept(struct guest_link *l, int fd);
 
 /* Lost when nobody is there; ends the connection when the guest does not read. */
 void guest_link_send(struct guest_link *l, const struct channel_message *m);

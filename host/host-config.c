@@ -35,6 +35,7 @@ static const struct config_option host_options[] = {
     { "Host", "StuckTimeout", CONFIG_USEC, offsetof(struct host_config, stuck_usec), TIME_MIN, TIME_MAX,
             NULL },
     { "Host", "HeldSlack", CONFIG_BYTES, offsetof(struct host_config, held_slack), 0, INT64_MAX, NULL },
+    { "Host", "VsockPort", CONFIG_UINT, offsetof(struct host_config, vsock_port), 0, UINT32_MAX - 1, NULL },
     { "Host", "LogLevel", CONFIG_ENUM, offsetof(struct host_config, log_level), 0, 0,
             &log_level_names[LOG_ERR] },
     { "Libvirt", "URI", CONFIG_STRING, offsetof(struct host_config, libvirt_uri), 0, 0, NULL },
@@ -47,6 +48,7 @@ static const struct config_option host_options[] = {
 /* The group is "VM NAME", so its name stands in no row; the table is looked up by key. */
 static const struct config_option vm_options[] = {
     { "VM", "Channel", CONFIG_PATH, offsetof(struct vm_config, channel), 0, 0, NULL },
+    { "VM", "CID", CONFIG_UINT, offsetof(struct vm_config, cid), 1, UINT32_MAX - 1, NULL },
     { "VM", "QMP", CONFIG_PATH, offsetof(struct vm_config, qmp), 0, 0, NULL },
     { "VM", "Domain", CONFIG_STRING, offsetof(struct vm_config, domain), 0, 0, NULL },
     { "VM", "Device", CONFIG_STRING, offsetof(struct vm_config, devices), 0, 0, NULL },
@@ -156,6 +158,7 @@ static const struct config_option *find_option(const char *name)
         const char *key;
     } names[] = {
         { "channel", "Channel" },
+        { "cid", "CID" },
         { "qmp", "QMP" },
         { "domain", "Domain" },
         { "device", "Device" },
@@ -180,7 +183,7 @@ static int set_adhoc(struct vm_config *vm, const char *part, uint32_t *seen, cha
 
     if (!o) {
         *ret_error = g_strdup_printf(
-                "'%s' is none of channel=, qmp=, domain=, device=, min=, max=, weight=", part);
+                "'%s' is none of channel=, cid=, qmp=, domain=, device=, min=, max=, weight=", part);
         return -EINVAL;
     }
     if (*seen & (1u << (o - vm_options))) {
@@ -245,10 +248,19 @@ static bool is_set(const char *text)
     return text && *text != '\0';
 }
 
+/* 1 is the guest itself, and so this machine when it tries the way; 2 is the host. */
+static int check_cid(const struct vm_config *vm, char **ret_error)
+{
+    return vm->cid == 2 ? fail(ret_error, "VM %s: CID=2 is the host's own, a guest's is 3 or more", vm->name)
+                        : 0;
+}
+
 /* Sockets, or a domain that says them. */
 static int check_way(const struct vm_config *vm, char **ret_error)
 {
-    const char *missing = !is_set(vm->channel) ? "Channel=" : !is_set(vm->qmp) ? "QMP=" : "Device=";
+    const char *missing = !is_set(vm->channel) && vm->cid == 0 ? "Channel="
+                          : !is_set(vm->qmp)                   ? "QMP="
+                                                               : "Device=";
 
     if (is_set(vm->domain)) {
         if (is_set(vm->channel) || is_set(vm->qmp))
@@ -259,9 +271,11 @@ static int check_way(const struct vm_config *vm, char **ret_error)
                     vm->domain);
         return 0;
     }
-    if (!is_set(vm->channel) || !is_set(vm->qmp) || vm->n_devices == 0)
+    if (is_set(vm->channel) && vm->cid > 0)
+        return fail(ret_error, "VM %s: Channel= or CID=, not both", vm->name);
+    if ((!is_set(vm->channel) && vm->cid == 0) || !is_set(vm->qmp) || vm->n_devices == 0)
         return fail(ret_error, "VM %s: %s is missing", vm->name, missing);
-    if (streq(vm->channel, vm->qmp))
+    if (is_set(vm->channel) && streq(vm->channel, vm->qmp))
         return fail(ret_error, "VM %s: %s is there twice", vm->name, vm->qmp);
     return 0;
 }
@@ -274,6 +288,8 @@ static int check_vm(struct vm_config *vm, char **ret_error)
         return fail(ret_error, "VM '%s': a name is 1 to %u letters, digits, '-', '_' or '.'", vm->name,
                 NAME_LENGTH_MAX);
     r = split_devices(vm, ret_error);
+    if (r >= 0)
+        r = check_cid(vm, ret_error);
     if (r >= 0)
         r = check_way(vm, ret_error);
     if (r >= 0 && vm->min_size > vm->max_size)
@@ -308,6 +324,7 @@ static int take(
 static int check_last(struct host_config *c, unsigned n, char **ret_error)
 {
     struct vm_config *vm = g_ptr_array_index(c->vms, n - 1);
+    char cid[16];
     int r = check_vm(vm, ret_error);
 
     if (r >= 0 && n > VMS_MAX)
@@ -318,7 +335,12 @@ static int check_last(struct host_config *c, unsigned n, char **ret_error)
         r = take(c, vm, "path", vm->channel, ret_error);
     if (r >= 0)
         r = take(c, vm, "path", vm->qmp, ret_error);
-    return r < 0 ? r : take(c, vm, "domain", vm->domain, ret_error);
+    if (r >= 0)
+        r = take(c, vm, "domain", vm->domain, ret_error);
+    if (r < 0 || vm->cid == 0)
+        return r;
+    (void)snprintf(cid, sizeof(cid), "%u", vm->cid);
+    return take(c, vm, "CID", cid, ret_error);
 }
 
 bool host_config_wants_libvirt(const struct host_config *c)
@@ -458,6 +480,18 @@ int host_config_add_vms(struct host_config *c, char *const *adhoc, char **ret_er
                     adhoc[i], error);
             return r;
         }
+    }
+    return 0;
+}
+
+int host_config_check_vsock(const struct host_config *c, char **ret_error)
+{
+    for (unsigned i = 0; i < c->vms->len && c->vsock_port == 0; i++) {
+        const struct vm_config *vm = g_ptr_array_index(c->vms, i);
+
+        if (vm->cid > 0)
+            return fail(ret_error,
+                    "VM %s: CID=%u: nobody listens on vsock without [Host] VsockPort=", vm->name, vm->cid);
     }
     return 0;
 }

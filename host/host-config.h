@@ -10,6 +10,7 @@ struct vm_config {
     char *name;
     char *channel; /* path of the socket */
     char *qmp;     /* path of the socket */
+    uint32_t cid;  /* of the guest, instead of the channel; 0: none */
     char *domain;  /* libvirt's, instead of the two; NULL: none */
     char *devices; /* ids, as written */
     char device[DEVICES_MAX][DEVICE_ID_MAX];
@@ -21,6 +22,7 @@ struct vm_config {
 
 struct host_config {
     uint64_t host_reserve; /* bytes */
+    uint32_t vsock_port;   /* 0: nobody comes over vsock */
     bool over_commit;      /* what is granted and not touched is granted again */
     uint32_t request_rate; /* for each VM, a second */
     uint32_t request_burst;
@@ -64,6 +66,8 @@ int host_config_load(const char *path, struct host_config **ret, char **ret_erro
 /* Adds the VMs of --vm, NULL-terminated or NULL; after a failure c is to be freed. -ENOENT: there is no VM at
  * all. */
 int host_config_add_vms(struct host_config *c, char *const *adhoc, char **ret_error);
+/* -EINVAL: a VM that would come over vsock, where nobody listens. */
+int host_config_check_vsock(const struct host_config *c, char **ret_error);
 /* -ERANGE: more than the host's memory (MemTotal of this file) is reserved. Unknown memory refuses nothing
  * here. */
 int host_config_check_reserve(uint64_t reserve, const char *meminfo, char **ret_error);

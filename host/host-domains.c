@@ -43,7 +43,9 @@ static struct vm_config *make_vm(const struct host *h, const char *name, const s
     }
     vm = vm_config_new(configured ? configured->name : name);
     vm->domain = g_strdup(name);
-    vm->channel = g_strdup(info->channel);
+    vm->cid = configured ? configured->cid : 0;
+    if (vm->cid == 0)
+        vm->channel = g_strdup(info->channel);
     if (configured) {
         vm->min_size = configured->min_size;
         vm->max_size = configured->max_size;

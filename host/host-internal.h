@@ -6,6 +6,7 @@
 #include "libvirt.h"
 #include "log.h"
 #include "overrides.h"
+#include "vsock-door.h"
 
 /* Between the files of the host: all VMs (host-vms.c), what they may have (host.c), and what administrators
  * do (host-admin.c). */
@@ -15,6 +16,7 @@ struct entry {
     struct host *host;
     struct vm *vm;
     char *channel;
+    uint32_t cid; /* 0: it has a channel */
     char *qmp;    /* NULL: it has a domain */
     char *domain; /* libvirt's */
     struct vm_settings configured;
@@ -36,6 +38,9 @@ struct host {
     struct libvirt *libvirt; /* NULL: not wanted */
     GHashTable *domains;     /* domains that run and are VMs: name → struct vm_config */
     GPtrArray *entries;
+    GHashTable *by_cid;      /* CID → struct entry, as by_name */
+    struct vsock_door *door; /* NULL: nobody comes over vsock */
+    uint32_t door_port;
     GHashTable *by_name;        /* name → struct entry, both borrowed from entries */
     GPtrArray *claimants;       /* of struct entry, borrowed: those who may claim memory */
     unsigned __int128 promised; /* sum over entries; each may be up to UINT64_MAX */

@@ -18,12 +18,15 @@ void host_vms_init(struct host *h)
 {
     h->entries = g_ptr_array_new_with_free_func(entry_free);
     h->by_name = g_hash_table_new(g_str_hash, g_str_equal);
+    h->by_cid = g_hash_table_new(NULL, NULL);
     h->domains = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vm_config_free);
 }
 
 void host_vms_clear(struct host *h)
 {
+    h->door = vsock_door_free(h->door);
     g_hash_table_unref(h->by_name);
+    g_hash_table_unref(h->by_cid);
     g_ptr_array_unref(h->entries);
 }
 
@@ -85,7 +88,7 @@ void entry_take_overrides(struct entry *e)
 static bool is_same_vm(const struct entry *e, const struct host_config *c, const struct vm_config *vm)
 {
     return g_strcmp0(e->channel, vm->channel) == 0 && g_strcmp0(e->qmp, vm->qmp) == 0 &&
-           g_strcmp0(e->domain, vm->domain) == 0 && e->qmp_timeout == c->qmp_timeout &&
+           g_strcmp0(e->domain, vm->domain) == 0 && e->cid == vm->cid && e->qmp_timeout == c->qmp_timeout &&
            e->configured.n_devices == vm->n_devices &&
            memcmp(e->configured.device, vm->device, sizeof(vm->device)) == 0;
 }
@@ -107,6 +110,7 @@ static int add_vm(struct host *h, const struct host_config *c, const struct vm_c
     e->channel = g_strdup(vm->channel);
     e->qmp = g_strdup(vm->qmp);
     e->domain = g_strdup(vm->domain);
+    e->cid = vm->cid;
     e->configured = make_settings(c, vm);
     e->qmp_timeout = c->qmp_timeout;
     e->wanted = true;
@@ -119,6 +123,8 @@ static int add_vm(struct host *h, const struct host_config *c, const struct vm_c
     }
     g_ptr_array_add(h->entries, e);
     g_hash_table_insert(h->by_name, e->configured.name, e);
+    if (e->cid > 0)
+        g_hash_table_insert(h->by_cid, GUINT_TO_POINTER(e->cid), e);
     if (h->ops)
         h->ops->added(e->vm, h->userdata);
     return 0;
@@ -131,6 +137,8 @@ static void remove_vm(struct host *h, unsigned i)
 
     memcpy(name, e->configured.name, sizeof(name));
     (void)g_hash_table_remove(h->by_name, name);
+    if (e->cid > 0)
+        (void)g_hash_table_remove(h->by_cid, GUINT_TO_POINTER(e->cid));
     g_ptr_array_remove_index_fast(h->entries, i);
     if (h->ops)
         h->ops->removed(name, h->userdata);
@@ -193,6 +201,39 @@ int host_vms_apply(struct host *h)
     return r;
 }
 
+static int on_enter(uint32_t cid, int fd, void *userdata)
+{
+    const struct host *h = userdata;
+    const struct entry *e = g_hash_table_lookup(h->by_cid, GUINT_TO_POINTER(cid));
+
+    if (!e) {
+        close(fd);
+        return -ENOENT;
+    }
+    vm_accept(e->vm, fd);
+    return 0;
+}
+
+/* The one before stays open until the new one is. */
+static int open_door(struct host *h)
+{
+    struct vsock_door *door = NULL;
+    uint32_t port = h->config->vsock_port;
+    int r;
+
+    if (port == h->door_port)
+        return 0;
+    r = port > 0 ? vsock_door_new(h->event, port, on_enter, h, &door) : 0;
+    if (r < 0) {
+        log_error("[Host] VsockPort=%u: %s", port, strerror(-r));
+        return r;
+    }
+    vsock_door_free(h->door);
+    h->door = door;
+    h->door_port = port;
+    return 0;
+}
+
 int host_take_config(struct host *h, struct host_config *c)
 {
     int r;
@@ -202,6 +243,8 @@ int host_take_config(struct host *h, struct host_config *c)
     h->config = c;
     h->reserve = c->host_reserve;
     h->over_commit = c->over_commit;
-    r = host_domains_configure(h);
+    r = open_door(h);
+    if (r >= 0)
+        r = host_domains_configure(h);
     return r < 0 ? r : host_vms_apply(h);
 }

@@ -102,6 +102,8 @@ static int load_config(const struct host_program *p, struct host_config **ret, c
         return EX_CONFIG;
     if (host_config_add_vms(c, p->vms, ret_error) < 0)
         return EX_USAGE;
+    if (host_config_check_vsock(c, ret_error) < 0)
+        return p->vms ? EX_USAGE : EX_CONFIG;
     status = take_reserve(p, c, ret_error);
     if (status == EXIT_SUCCESS)
         *ret = TAKE_PTR(c);

@@ -10,7 +10,7 @@ struct vm;
 
 struct vm_options {
     struct vm_settings settings;
-    const char *channel; /* path of the channel's socket */
+    const char *channel; /* path of the channel's socket, NULL: the guest comes, vm_accept() */
     const char *qmp;     /* path of the QMP socket; not with a domain */
     const char *domain;  /* libvirt's name, NULL: QMP */
     struct libvirt *libvirt;
@@ -40,6 +40,8 @@ void vm_read_rss(struct vm *vm);
 uint64_t vm_promised(const struct vm *vm);
 /* Its share has a claim, or had one that has come to its end by itself. */
 bool vm_claims(const struct vm *vm);
+/* As guest_link_accept(). */
+void vm_accept(struct vm *vm, int fd);
 /* As vm_state_view(), with the process. */
 void vm_view(const struct vm *vm, struct vm_view *ret);
 /* As vm_state_ask_shrink(), vm_state_pause() and vm_state_resume(). */

@@ -211,7 +211,7 @@ def test_dry_run_asks_for_nothing(running):
     ('monitor', '[Monitor]\nMode=auto\nMode=auto\n', ':3: [Monitor] Mode=auto: the key stands in this group twice'),
     ('monitor', '[Monitor]\nSpeed=9\n', ':2: [Monitor] Speed=9: the key is not known'),
     ('monitor', '[Monitor]\nMinSize=2G\nMaxSize=1G\n', 'MinSize=2G: above MaxSize=1G'),
-    ('actuator', '[Actuator]\nPort=virtio-ports/x\n', ':2: [Actuator] Port=virtio-ports/x: not an absolute path'),
+    ('actuator', '[Actuator]\nPort=virtio-ports/x\n', ': [Actuator] Port=virtio-ports/x: auto, an absolute path'),
     ('actuator', '[Actuator]\nMaxSize=lots\n', ':2: [Actuator] MaxSize=lots: not a size'),
     ('actuator', '[Actuator]\nMinSize=2G\nMaxSize=1G\n', 'MinSize=2G: above MaxSize=1G'),
 ))

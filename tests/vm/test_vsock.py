@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""The channel over vsock, in a real guest with itself: its kernel's loopback (CID 1) stands for the way to the host. The
+host's daemon runs there too, in its unit, before a scripted QEMU."""
+
+import pytest
+
+from tests.vm.rig import GIB, MIB, RigError, wait_until
+from tests.vm.rig.paths import build_dir
+from tests.vm.test_job import connected, properties
+
+KERNEL = '6.12'
+PORT = 9810
+PLAIN = 'setpriv --reuid=65534 --regid=65534 --clear-groups'
+HOST = f'[Host]\nHostReserve=64M\nOverCommit=yes\nVsockPort={PORT}\n[VM guest]\nCID=1\nQMP=/run/peers/0.qmp\nDevice=vm0\nMaxSize=4G\n'
+FILES = {'/etc/vmtide/host.conf': HOST, '/etc/vmtide/actuator.conf': f'[Actuator]\nPort=vsock:1:{PORT}\n'}
+UNITS = ('vmtide-actuator.service', 'vmtide-monitor.service', 'vmtide-host.service')
+
+
+@pytest.fixture
+def guest(installed, boot_guest):
+    helpers = {f'/usr/bin/{path.name}': (path.read_bytes(), 0o755)
+               for path in (build_dir() / 'tests/vm/guest/vmknock', build_dir() / 'tests/bench/peers/bench-peers')}
+    guest = boot_guest(KERNEL, destdir=installed, units=UNITS, files={**FILES, **helpers})
+    guest.check('mkdir -p /run/peers && systemd-run -q --unit=peers bench-peers --folder /run/peers --vms 1 --rate 0 --seconds 3000')
+    wait_until(lambda: guest.run('chmod 777 /run/peers/0.qmp').status == 0, 10, 'the scripted QEMU is there')
+    wait_until(lambda: connected(guest), 30, f'the actuator meets the host: {logs(guest)}')
+    return guest
+
+
+def logs(guest):
+    return guest.check('journalctl -o cat -u vmtide-host -u vmtide-actuator')[-3000:]
+
+
+def wait_size(guest, size):
+    try:
+        wait_until(lambda: properties(guest, 'Size') == [str(size)], 10, 'it is granted')
+    except RigError as error:
+        raise RigError(f'{properties(guest, "Size", "RequestedSize", "HostConnected")}, not {size}: {logs(guest)}') from error
+
+
+def knock(guest, times, prefix=PLAIN):
+    return guest.check(f'{prefix} vmknock 1 {PORT} {times}', 120).strip()
+
+
+def test_the_channel_over_vsock(guest):
+    guest.check('vmtidectl pause && vmtidectl plug 256M', 30)
+    wait_size(guest, 256 * MIB)
+    assert properties(guest, 'HostMaxSize') == [str(GIB)]
+    a_plain_user_is_not_let_in(guest)
+    others_are_served_while_he_knocks(guest)
+    the_host_comes_back(guest)
+    root_that_comes_again_replaces_himself(guest)
+
+
+def a_plain_user_is_not_let_in(guest):
+    assert knock(guest, 5) == '0 of 5 answered'
+    assert 'closed; root comes from 1 to 1023' in logs(guest)
+    # Not even root does without a privileged port.
+    assert knock(guest, 5, prefix='') == '0 of 5 answered'
+
+
+def others_are_served_while_he_knocks(guest):
+    flood = guest.start_command(f'exec {PLAIN} vmknock 1 {PORT} 3000')
+    for size in (384, 512, 640):
+        guest.check('vmtidectl plug 128M', 10)
+        wait_size(guest, size * MIB)
+    result = flood.wait(120)
+    assert result.status == 0 and '0 of 3000 answered' in result.stdout
+    assert connected(guest)
+
+
+def the_host_comes_back(guest):
+    guest.check('systemctl kill -s KILL vmtide-host')
+    wait_until(lambda: not connected(guest), 10, 'the actuator has seen it')
+    wait_until(lambda: connected(guest) and properties(guest, 'Size') == [str(640 * MIB)], 30, 'they have met again')
+
+
+def root_that_comes_again_replaces_himself(guest):
+    guest.check('systemctl kill -s KILL vmtide-actuator')
+    wait_until(lambda: connected(guest), 30, 'the new actuator meets the host')
+    guest.check('vmtidectl plug 128M', 20)
+    wait_size(guest, 768 * MIB)
