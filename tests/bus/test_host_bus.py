@@ -102,8 +102,8 @@ def refused(client, member, signature, *arguments, name='guest'):
     return caught.value
 
 
-def wait_state(client, state, name='guest'):
-    wait_until(lambda: get(client, 'State', name) == state, 10, f'{name} is {state}, not {get(client, "State", name)}')
+def wait_state(client, state, timeout=10, name='guest'):
+    wait_until(lambda: get(client, 'State', name) == state, timeout, f'{name} is {state}, not {get(client, "State", name)}')
 
 
 @pytest.mark.parametrize('path, interface', ((ROOT, NAME), (f'{ROOT}/vm/guest', VM)))
@@ -303,6 +303,22 @@ def test_it_serves_without_a_bus_and_comes_back_to_it(stage):
     assert get(client, 'RequestedSize') == GIB
     guest.resize(2, 2 * GIB)
     client.wait_signal('PropertiesChanged', 5, lambda i, c, _: c.get('RequestedSize') == 2 * GIB)
+
+
+def test_a_vm_that_holds_too_much_gets_no_more(stage):
+    _, guest, client = stage.up(max='4G')
+    guest.resize(1, GIB)
+    assert guest.answer(1)['requested_size'] == GIB
+    stage.set_rss(3 * GIB)  # boot memory, size and slack are 2.5 GiB
+    wait_state(client, 'over-held', 30)
+    assert get(client, 'Held') == 3 * GIB and stage.said('QEMU holds 3G') == 1
+    guest.resize(2, 2 * GIB)
+    answer = guest.answer(2)
+    assert answer['code'] == 'limit' and '3G' in answer['text']
+    stage.set_rss(GIB)
+    wait_state(client, 'idle', 15)
+    guest.resize(3, 2 * GIB)
+    assert guest.answer(3)['requested_size'] == 2 * GIB
 
 
 def test_an_idle_vm_costs_nothing(stage):
