@@ -9,6 +9,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ FLOODS = ('requests', 'long', 'half', 'deaf')
 FLOOD_VMS = 100
 FLOOD_RATE = 1000
 IDLE_VMS = 1000
+# 2,000 VMs have met after two.
+START_SECONDS = 60
 TICKS = os.sysconf('SC_CLK_TCK')
 CUT_OFF = ('not listened to', 'does not read')
 
@@ -54,17 +57,20 @@ class Stage:
     def __init__(self, folder, vms, rate, seconds, flood='none'):
         self.folder = Path(folder)
         self.vms = vms
+        self._host = None
         self._peers = subprocess.Popen(
             [build_dir() / 'tests/bench/peers/bench-peers', '--folder', folder, '--vms', str(vms), '--rate',
              str(rate), '--seconds', str(seconds), '--flood', flood],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def start(self):
         self._expect('listening')
         self._write_proc()
         self._write_config()
         os.sched_setaffinity(self._peers.pid, {1 % os.cpu_count()})
         with open(self.folder / 'log', 'wb') as log:
             self._host = subprocess.Popen(
-                [build_dir() / 'host/vmtide-host', f'--config={folder}/host.conf', f'--procfs={folder}/proc'],
+                [build_dir() / 'host/vmtide-host', f'--config={self.folder}/host.conf', f'--procfs={self.folder}/proc'],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._prepare)
         self._expect('ready')
 
@@ -75,7 +81,9 @@ class Stage:
         os.sched_setaffinity(0, {0})
 
     def _expect(self, word):
-        line = self._peers.stdout.readline().strip()
+        # What is said is a short line at once: who has begun one ends it.
+        there, _, _ = select.select([self._peers.stdout], [], [], START_SECONDS)
+        line = self._peers.stdout.readline().strip() if there else f'nothing in {START_SECONDS} s'
         if line != word:
             raise RuntimeError(f'the peers said {line!r} instead of {word!r}')
 
@@ -125,7 +133,7 @@ class Stage:
         return (self.folder / 'log').read_text(encoding='utf-8', errors='replace')
 
     def close(self):
-        for process in self._peers, getattr(self, '_host', None):
+        for process in self._peers, self._host:
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(10)
@@ -143,6 +151,7 @@ def measure(vms, rate, seconds, flood='none'):
         print(f'{vms} VMs, {rate} requests/s, flood {flood} …', file=sys.stderr)
         stage = Stage(folder, vms, rate, seconds, flood)
         try:
+            stage.start()
             figures = stage.run()
             figures['cut'] = any(text in stage.log() for text in CUT_OFF)
         finally:

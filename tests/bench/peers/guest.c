@@ -2,24 +2,7 @@
 /* The guests' side of the channel. */
 #include "peers.h"
 
-#include <stdarg.h>
-
 struct tally tally;
-
-__attribute__((format(printf, 2, 3))) static void say(struct peer *p, const char *format, ...)
-{
-    char buf[512];
-    va_list ap;
-    int n;
-
-    va_start(ap, format);
-    n = vsnprintf(buf, sizeof(buf), format, ap);
-    va_end(ap);
-    if (p->deaf)
-        (void)wire_try(&p->channel, buf, (size_t)n);
-    else
-        wire_send(&p->channel, buf, (size_t)n);
-}
 
 static void on_answer(struct peer *p, const char *line, uint64_t *count)
 {
@@ -40,7 +23,7 @@ void guest_line(struct wire *w, const char *line)
     struct peer *p = w->peer;
 
     if (strstr(line, "\"op\":\"who\""))
-        say(p,
+        wire_say(&p->channel,
                 "\n{\"op\":\"hello\",\"v\":1,\"agent\":\"bench\",\"boot_id\":\"x\",\"boot_size\":%llu,"
                 "\"memory_block_size\":%llu}\n",
                 BOOT_BYTES, 128 * PEERS_MIB);
@@ -51,7 +34,7 @@ void guest_line(struct wire *w, const char *line)
     else if (strstr(line, "\"op\":\"refused\""))
         on_answer(p, line, &tally.refused);
     else if (strstr(line, "\"op\":\"ping\""))
-        say(p, "{\"op\":\"pong\",\"id\":%llu}\n", (unsigned long long)wire_number(line, "id"));
+        wire_say(&p->channel, "{\"op\":\"pong\",\"id\":%llu}\n", (unsigned long long)wire_number(line, "id"));
 }
 
 void guest_ask(struct peer *p, uint64_t due)
@@ -61,13 +44,14 @@ void guest_ask(struct peer *p, uint64_t due)
     /* Unanswered when its place is needed again: it stays counted as sent, and so as lost. */
     p->due[id % OPEN_MAX] = due;
     tally.sent++;
-    say(p, "{\"op\":\"resize\",\"id\":%llu,\"size\":%llu,\"reason\":\"bench\"}\n", (unsigned long long)id,
-            id % 2 ? RESIZE_BYTES : 0);
+    wire_say(&p->channel, "{\"op\":\"resize\",\"id\":%llu,\"size\":%llu,\"reason\":\"bench\"}\n",
+            (unsigned long long)id, id % 2 ? RESIZE_BYTES : 0);
 }
 
 void guest_stats(struct peer *p)
 {
-    say(p, "{\"op\":\"stats\",\"available\":%llu,\"total\":%llu,\"some10\":0,\"level\":\"normal\"}\n",
+    wire_say(&p->channel,
+            "{\"op\":\"stats\",\"available\":%llu,\"total\":%llu,\"some10\":0,\"level\":\"normal\"}\n",
             64 * PEERS_MIB, BOOT_BYTES);
 }
 
@@ -77,8 +61,8 @@ static void flood_requests(struct peer *p)
     for (unsigned i = 0; i < 10; i++) {
         uint64_t id = ++p->next_id;
 
-        say(p, "{\"op\":\"resize\",\"id\":%llu,\"size\":%llu,\"reason\":\"flood\"}\n", (unsigned long long)id,
-                id % 2 ? RESIZE_BYTES : 0);
+        wire_say(&p->channel, "{\"op\":\"resize\",\"id\":%llu,\"size\":%llu,\"reason\":\"flood\"}\n",
+                (unsigned long long)id, id % 2 ? RESIZE_BYTES : 0);
     }
 }
 
@@ -106,7 +90,7 @@ void guest_flood(struct peer *p, enum flood flood)
         return;
     case FLOOD_DEAF:
         for (unsigned i = 0; i < 10; i++)
-            say(p, "{\"op\":\"ping\",\"id\":1}\n");
+            wire_say(&p->channel, "{\"op\":\"ping\",\"id\":1}\n");
         return;
     case _FLOOD_MAX:
     case _FLOOD_INVALID:

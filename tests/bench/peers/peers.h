@@ -65,6 +65,8 @@ uint64_t peers_now(void); /* µs */
 void wire_listen(struct wire *w, const char *path);
 void wire_send(struct wire *w, const char *data, size_t len);
 ssize_t wire_try(struct wire *w, const char *data, size_t len);
+/* A line, to a guest's host by wire_try() when the guest is deaf. */
+__attribute__((format(printf, 2, 3))) void wire_say(struct wire *w, const char *format, ...);
 /* Reads what is there and calls on_line for each whole line, without its newline. */
 void wire_read(struct wire *w, void (*on_line)(struct wire *w, const char *line));
 /* The number after "key":, or 0. */

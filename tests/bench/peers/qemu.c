@@ -2,32 +2,18 @@
 /* What QEMU 7.2 answers, with a driver that follows at once. */
 #include "peers.h"
 
-#include <stdarg.h>
-
-__attribute__((format(printf, 2, 3))) static void say(struct wire *w, const char *format, ...)
-{
-    char buf[1024];
-    va_list ap;
-    int n;
-
-    va_start(ap, format);
-    n = vsnprintf(buf, sizeof(buf), format, ap);
-    va_end(ap);
-    wire_send(w, buf, (size_t)n);
-}
-
 void qemu_greet(struct wire *w)
 {
-    say(w, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, \"package\": "
-           "\"\"}, "
-           "\"capabilities\": [\"oob\"]}}\r\n");
+    wire_say(w, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, \"package\": "
+                "\"\"}, "
+                "\"capabilities\": [\"oob\"]}}\r\n");
 }
 
 static void answer_devices(struct wire *w, uint64_t id)
 {
     struct peer *p = w->peer;
 
-    say(w,
+    wire_say(w,
             "{\"return\": [{\"type\": \"virtio-mem\", \"data\": {\"id\": \"vm0\", \"memaddr\": 4294967296, "
             "\"requested-size\": %llu, \"max-size\": %llu, \"size\": %llu, \"block-size\": %llu, \"node\": "
             "0, "
@@ -43,11 +29,11 @@ void qemu_line(struct wire *w, const char *line)
     if (strstr(line, "query-memory-devices"))
         answer_devices(w, id);
     else if (strstr(line, "query-memory-size-summary"))
-        say(w, "{\"return\": {\"base-memory\": %llu, \"plugged-memory\": %llu}, \"id\": %llu}\r\n",
+        wire_say(w, "{\"return\": {\"base-memory\": %llu, \"plugged-memory\": %llu}, \"id\": %llu}\r\n",
                 BOOT_BYTES, (unsigned long long)w->peer->size, id);
     else {
         if (strstr(line, "qom-set"))
             w->peer->requested = w->peer->size = wire_number(line, "value");
-        say(w, "{\"return\": {}, \"id\": %llu}\r\n", id);
+        wire_say(w, "{\"return\": {}, \"id\": %llu}\r\n", id);
     }
 }

@@ -4,6 +4,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -43,6 +44,21 @@ void wire_send(struct wire *w, const char *data, size_t len)
         data += n;
         len -= (size_t)n;
     }
+}
+
+void wire_say(struct wire *w, const char *format, ...)
+{
+    char buf[1024];
+    va_list ap;
+    int n;
+
+    va_start(ap, format);
+    n = vsnprintf(buf, sizeof(buf), format, ap);
+    va_end(ap);
+    if (!w->is_qmp && w->peer->deaf)
+        (void)wire_try(w, buf, (size_t)n);
+    else
+        wire_send(w, buf, (size_t)n);
 }
 
 static void take(
