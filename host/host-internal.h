@@ -41,10 +41,11 @@ struct host {
     GHashTable *by_cid;      /* CID → struct entry, as by_name */
     struct vsock_door *door; /* NULL: nobody comes over vsock */
     uint32_t door_port;
-    GHashTable *by_name;        /* name → struct entry, both borrowed from entries */
-    GPtrArray *claimants;       /* of struct entry, borrowed: those who may claim memory */
-    unsigned __int128 promised; /* sum over entries; each may be up to UINT64_MAX */
-    GArray *shares;             /* of struct share_vm */
+    struct vsock_door *next_door; /* of host_prepare() */
+    GHashTable *by_name;          /* name → struct entry, both borrowed from entries */
+    GPtrArray *claimants;         /* of struct entry, borrowed: those who may claim memory */
+    unsigned __int128 promised;   /* sum over entries; each may be up to UINT64_MAX */
+    GArray *shares;               /* of struct share_vm */
     struct overrides *overrides;
     const struct host_ops *ops;
     void *userdata;

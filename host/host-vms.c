@@ -24,6 +24,7 @@ void host_vms_init(struct host *h)
 
 void host_vms_clear(struct host *h)
 {
+    host_abandon(h);
     h->door = vsock_door_free(h->door);
     g_hash_table_unref(h->by_name);
     g_hash_table_unref(h->by_cid);
@@ -214,24 +215,31 @@ static int on_enter(uint32_t cid, int fd, void *userdata)
     return 0;
 }
 
-/* The one before stays open until the new one is. */
-static int open_door(struct host *h)
+int host_prepare(struct host *h, const struct host_config *config, char **ret_error)
 {
-    struct vsock_door *door = NULL;
-    uint32_t port = h->config->vsock_port;
-    int r;
+    uint32_t port = config->vsock_port;
+    int r = 0;
 
-    if (port == h->door_port)
-        return 0;
-    r = port > 0 ? vsock_door_new(h->event, port, on_enter, h, &door) : 0;
-    if (r < 0) {
-        log_error("[Host] VsockPort=%u: %s", port, strerror(-r));
-        return r;
-    }
+    host_abandon(h);
+    if (port > 0 && port != h->door_port)
+        r = vsock_door_new(h->event, port, on_enter, h, &h->next_door);
+    if (r < 0)
+        *ret_error = g_strdup_printf("[Host] VsockPort=%u: %s", port, strerror(-r));
+    return r;
+}
+
+void host_abandon(struct host *h)
+{
+    h->next_door = vsock_door_free(h->next_door);
+}
+
+static void take_door(struct host *h)
+{
+    if (h->config->vsock_port == h->door_port)
+        return;
     vsock_door_free(h->door);
-    h->door = door;
-    h->door_port = port;
-    return 0;
+    h->door = TAKE_PTR(h->next_door);
+    h->door_port = h->config->vsock_port;
 }
 
 int host_take_config(struct host *h, struct host_config *c)
@@ -243,8 +251,7 @@ int host_take_config(struct host *h, struct host_config *c)
     h->config = c;
     h->reserve = c->host_reserve;
     h->over_commit = c->over_commit;
-    r = open_door(h);
-    if (r >= 0)
-        r = host_domains_configure(h);
+    take_door(h);
+    r = host_domains_configure(h);
     return r < 0 ? r : host_vms_apply(h);
 }

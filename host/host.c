@@ -204,6 +204,7 @@ int host_new(sd_event *event, struct host_config *config, const char *procfs, co
         struct host **ret)
 {
     struct host *h = g_new0(struct host, 1);
+    g_autofree char *error = NULL;
     int r;
 
     h->event = sd_event_ref(event);
@@ -215,6 +216,10 @@ int host_new(sd_event *event, struct host_config *config, const char *procfs, co
     h->overrides = overrides_new(overrides);
     host_vms_init(h);
     r = sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, LOOK_USEC, LOOK_SOON_USEC, on_look, h);
+    if (r >= 0)
+        r = host_prepare(h, config, &error);
+    if (r < 0 && error)
+        log_error("%s", error);
     if (r >= 0)
         r = host_take_config(h, config);
     if (r < 0) {

@@ -17,6 +17,10 @@ int host_new(sd_event *event, struct host_config *config, const char *procfs, co
         struct host **ret);
 struct host *host_free(struct host *h);
 
+/* Opens what a new configuration wants to listen on, before anything of it is taken over; host_abandon() when
+ * it is not. Negative with *ret_error (g_free). */
+int host_prepare(struct host *h, const struct host_config *config, char **ret_error);
+void host_abandon(struct host *h);
 /* Takes over a new configuration: limits of VMs that stay, VMs that are new or gone. A VM whose sockets or
  * devices changed begins anew. */
 void host_configure(struct host *h, struct host_config *config);

@@ -18,6 +18,8 @@
 /* libvirt's event loop looks for its end this often. */
 #define EVENTS_TURN_MSEC 2000
 
+#define EVENTS_MAX 5u
+
 /* A process has one event loop of libvirt's, and it has to turn beside the calls: it serves the keepalives
  * that end a call that is not answered. Shared by the two threads and the loop, and freed by the last. */
 struct libvirt_worker {
@@ -32,7 +34,8 @@ struct libvirt_worker {
     GQueue work; /* of struct libvirt_work */
     GQueue news; /* of struct libvirt_news */
 
-    virConnectPtr connection; /* the caller thread's */
+    virConnectPtr connection;  /* the calls' thread's, as the next */
+    int callbacks[EVENTS_MAX]; /* ids of libvirt's; -1: none. Each holds the connection */
 };
 
 static void work_free(void *p)
@@ -229,7 +232,7 @@ static int listen_to(struct libvirt_worker *w)
         int id;
         virConnectDomainEventGenericCallback callback;
         bool needed;
-    } events[] = {
+    } events[EVENTS_MAX] = {
         { VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), true },
         { VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_size), true },
         { VIR_DOMAIN_EVENT_ID_REBOOT, VIR_DOMAIN_EVENT_CALLBACK(on_reboot), true },
@@ -237,16 +240,19 @@ static int listen_to(struct libvirt_worker *w)
         { VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job_over), false },
     };
 
-    for (size_t i = 0; i < ELEMENTSOF(events); i++)
-        if (virConnectDomainEventRegisterAny(w->connection, NULL, events[i].id, events[i].callback, w, NULL) <
-                        0 &&
-                events[i].needed)
+    for (size_t i = 0; i < EVENTS_MAX; i++) {
+        w->callbacks[i] = virConnectDomainEventRegisterAny(
+                w->connection, NULL, events[i].id, events[i].callback, w, NULL);
+        if (w->callbacks[i] < 0 && events[i].needed)
             return -EIO;
+    }
     return 0;
 }
 
 static int open_connection(struct libvirt_worker *w)
 {
+    for (size_t i = 0; i < EVENTS_MAX; i++)
+        w->callbacks[i] = -1;
     w->connection = virConnectOpen(w->uri);
     if (!w->connection)
         return -EIO;
@@ -261,6 +267,9 @@ static int open_connection(struct libvirt_worker *w)
 static void close_connection(struct libvirt_worker *w, const char *why)
 {
     if (w->connection) {
+        for (size_t i = 0; i < EVENTS_MAX; i++)
+            if (w->callbacks[i] >= 0)
+                (void)virConnectDomainEventDeregisterAny(w->connection, w->callbacks[i]);
         (void)virConnectUnregisterCloseCallback(w->connection, on_close);
         (void)virConnectClose(w->connection);
     }

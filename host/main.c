@@ -128,9 +128,13 @@ static int on_reload(void *userdata, char **ret_error)
     if (status != EXIT_SUCCESS)
         return status;
     program_set_log_level(&p->common, c->log_level);
-    /* Before anything else changes: it may fail. */
-    if (p->metrics && metrics_listen(p->metrics, c->metrics_listen, ret_error) < 0)
+    /* What may fail comes before anything is taken over. */
+    if (host_prepare(p->host, c, ret_error) < 0)
         return EX_CONFIG;
+    if (p->metrics && metrics_listen(p->metrics, c->metrics_listen, ret_error) < 0) {
+        host_abandon(p->host);
+        return EX_CONFIG;
+    }
     host_configure(p->host, c);
     say_what_is_served(c);
     return EXIT_SUCCESS;

@@ -187,6 +187,7 @@ def test_a_libvirtd_that_hangs_or_ends_holds_up_nobody(rig):
         rig.daemon.send_signal(signal.SIGCONT)
     wait_until(lambda: rig.requested('a') == 256 * MIB, 15, 'what was asked is done when it answers again')
     wait_until(lambda: get(client, 'RequestedSize') == 256 * MIB, 10, 'and is known')
+    before = descriptors(rig)
     # A restart, which the domain survives; one that has ended meanwhile does not come back.
     rig.end_libvirtd()
     wait_state(client, 'no-qemu')
@@ -196,6 +197,8 @@ def test_a_libvirtd_that_hangs_or_ends_holds_up_nobody(rig):
     os.kill(get(client, 'Process') or pid_of(rig, 'a'), signal.SIGKILL)
     rig.start_libvirtd()
     wait_until(lambda: vms(client) == {'plain'}, 15, 'it is gone')
+    # Nothing is left of three connections but one.
+    assert descriptors(rig) <= before
     # The daemon ends at once although libvirtd hangs.
     rig.daemon.send_signal(signal.SIGSTOP)
     begin = time.monotonic()
@@ -205,6 +208,10 @@ def test_a_libvirtd_that_hangs_or_ends_holds_up_nobody(rig):
         rig.daemon.send_signal(signal.SIGCONT)
     rig.start(rig.vm_option('plain'))
     rig.client()
+
+
+def descriptors(rig):
+    return len(os.listdir(f'/proc/{rig.process.pid}/fd'))
 
 
 def pid_of(rig, name):
