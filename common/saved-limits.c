@@ -1,27 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "saved-limits.h"
 
-#include <glib.h>
+#include "saved-file.h"
 
 #define GROUP "Limits"
 
 int saved_limits_write(const char *path, uint64_t min, uint64_t max, char **ret_error)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
-    g_autoptr(GError) error = NULL;
-    g_autofree char *text = NULL, *folder = g_path_get_dirname(path);
-    gsize len;
 
     g_key_file_set_uint64(file, GROUP, "MinSize", min);
     g_key_file_set_uint64(file, GROUP, "MaxSize", max);
-    text = g_key_file_to_data(file, &len, NULL);
-    /* The unit's StateDirectory= makes the folder; this is for other ways to run it. */
-    (void)g_mkdir_with_parents(folder, 0755);
-    if (g_file_set_contents_full(path, text, (gssize)len,
-                G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, &error))
-        return 0;
-    *ret_error = g_strdup(error->message);
-    return -EIO;
+    return saved_file_write(path, file, ret_error);
 }
 
 int saved_limits_remove(const char *path, char **ret_error)

@@ -5,6 +5,7 @@
 
 #include "bytes.h"
 #include "config.h"
+#include "drop-ins.h"
 #include "log.h"
 #include "meminfo.h"
 #include "metrics-text.h"
@@ -368,49 +369,13 @@ static int load_file(
     return r;
 }
 
-/* "/etc/vmtide/host.conf" has its drop-ins in "/etc/vmtide/host.d". */
-static char *drop_in_folder(const char *path)
-{
-    g_autofree char *stem = g_str_has_suffix(path, ".conf") ? g_strndup(path, strlen(path) - strlen(".conf"))
-                                                            : g_strdup(path);
-
-    return g_strconcat(stem, ".d", NULL);
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Names of the *.conf in a folder, sorted, as systemd reads its own; none when there is no folder. */
-static int list_drop_ins(const char *folder, GPtrArray **ret, char **ret_error)
-{
-    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GError) error = NULL;
-    GDir *dir = g_dir_open(folder, 0, &error);
-    const char *name;
-
-    if (!dir && !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
-        *ret_error = g_strdup_printf("%s", error->message);
-        return -EIO;
-    }
-    while (dir && (name = g_dir_read_name(dir)))
-        if (g_str_has_suffix(name, ".conf") && name[0] != '.')
-            g_ptr_array_add(names, g_strdup(name));
-    if (dir)
-        g_dir_close(dir);
-    g_ptr_array_sort(names, compare_names);
-    *ret = TAKE_PTR(names);
-    return 0;
-}
-
 /* Drop-ins add VMs, and nothing else: what holds for all of them stands in one place. */
 static int load_drop_ins(const char *path, struct host_config *c, char **ret_error)
 {
     static const struct config_option none = { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL };
-    g_autofree char *folder = drop_in_folder(path);
+    g_autofree char *folder = drop_ins_folder(path);
     g_autoptr(GPtrArray) names = NULL;
-    int r = list_drop_ins(folder, &names, ret_error);
+    int r = drop_ins_list(folder, &names, ret_error);
 
     for (unsigned i = 0; r >= 0 && i < names->len; i++) {
         g_autofree char *file = g_build_filename(folder, g_ptr_array_index(names, i), NULL);

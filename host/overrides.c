@@ -4,6 +4,7 @@
 #include <glib.h>
 
 #include "log.h"
+#include "saved-file.h"
 #include "share.h"
 
 #define GROUP_PREFIX "VM "
@@ -110,22 +111,6 @@ static void put_group(GKeyFile *file, const char *group, const struct override *
         g_key_file_set_uint64(file, group, "Weight", one->weight);
 }
 
-static int save(const struct overrides *o, GKeyFile *file, char **ret_error)
-{
-    g_autofree char *folder = g_path_get_dirname(o->path), *text = NULL;
-    g_autoptr(GError) error = NULL;
-    gsize len;
-
-    text = g_key_file_to_data(file, &len, NULL);
-    /* The unit's StateDirectory= makes the folder; this is for other ways to run it. */
-    (void)g_mkdir_with_parents(folder, 0755);
-    if (g_file_set_contents_full(o->path, text, (gssize)len,
-                G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, &error))
-        return 0;
-    *ret_error = g_strdup(error->message);
-    return -EIO;
-}
-
 /* A copy is changed, so that what cannot be saved has changed nothing. */
 static int save_one(struct overrides *o, const char *name, const struct override *one, char **ret_error)
 {
@@ -137,7 +122,7 @@ static int save_one(struct overrides *o, const char *name, const struct override
     if (*text)
         (void)g_key_file_load_from_data(file, text, strlen(text), G_KEY_FILE_NONE, NULL);
     put_group(file, group, one);
-    r = save(o, file, ret_error);
+    r = saved_file_write(o->path, file, ret_error);
     if (r < 0)
         return r;
     g_key_file_unref(o->saved);
