@@ -224,7 +224,8 @@ int host_prepare(struct host *h, const struct host_config *config, char **ret_er
     if (port > 0 && port != h->door_port)
         r = vsock_door_new(h->event, port, on_enter, h, &h->next_door);
     if (r < 0)
-        *ret_error = g_strdup_printf("[Host] VsockPort=%u: %s", port, strerror(-r));
+        *ret_error = g_strdup_printf("[Host] VsockPort=%u: %s%s", port, strerror(-r),
+                r == -EAFNOSUPPORT ? "; the unit's drop-in for vsock allows it, see vmtide-host(8)" : "");
     return r;
 }
 

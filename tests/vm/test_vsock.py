@@ -2,6 +2,8 @@
 """The channel over vsock, in a real guest with itself: its kernel's loopback (CID 1) stands for the way to the host. The
 host's daemon runs there too, in its unit, before a scripted QEMU."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.vm.rig import GIB, MIB, RigError, wait_until
@@ -12,7 +14,9 @@ KERNEL = '6.12'
 PORT = 9810
 PLAIN = 'setpriv --reuid=65534 --regid=65534 --clear-groups'
 HOST = f'[Host]\nHostReserve=64M\nOverCommit=yes\nVsockPort={PORT}\n[VM guest]\nCID=1\nQMP=/run/peers/0.qmp\nDevice=vm0\nMaxSize=4G\n'
-FILES = {'/etc/vmtide/host.conf': HOST, '/etc/vmtide/actuator.conf': f'[Actuator]\nPort=vsock:1:{PORT}\n'}
+DROP_IN = (Path(__file__).resolve().parents[2] / 'systemd/vmtide-host-vsock.conf').read_text(encoding='ascii')
+FILES = {'/etc/systemd/system/vmtide-host.service.d/vsock.conf': DROP_IN,
+         '/etc/vmtide/host.conf': HOST, '/etc/vmtide/actuator.conf': f'[Actuator]\nPort=vsock:1:{PORT}\n'}
 UNITS = ('vmtide-actuator.service', 'vmtide-monitor.service', 'vmtide-host.service')
 
 
