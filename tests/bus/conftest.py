@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.matrix import register
+
 from .peers import FakeQemu, GIB, MIB, Wire, wait_until
 
 REPO = Path(__file__).resolve().parents[2]
@@ -39,6 +41,10 @@ Shmem: 0 kB
 SReclaimable: 0 kB
 '''
 NOBODY = pwd.getpwnam('nobody').pw_uid
+
+
+def pytest_configure(config):
+    register(config)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -155,12 +161,12 @@ class Machine:
 
 
 # The build folder may be closed to other users.
-BUILD_COPY = Path(tempfile.mkdtemp(prefix='vmt-', dir='/tmp'))
+BUILD_COPY = Path(f'/tmp/vmt-build-{os.getpid()}')
 
 
 @pytest.fixture(scope='session', autouse=True)
 def copies():
-    BUILD_COPY.chmod(0o755)
+    BUILD_COPY.mkdir(mode=0o755)
     for program in ('monitor/vmtide-monitor', 'host/vmtide-host', 'ctl/vmtidectl', 'tests/bus/memory-listener'):
         shutil.copy(BUILD / program, BUILD_COPY)
     yield

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.matrix import mark_of, register
 from tests.vm.rig import Guest, RigError, build_dir, install_build
 
 KERNELS = ('6.1', '6.12')
@@ -23,15 +24,40 @@ KERNELS = ('6.1', '6.12')
 
 def pytest_addoption(parser):
     parser.addoption('--kernel', action='append', choices=KERNELS, help='run for this guest kernel only')
+    parser.addoption('--matrix', action='store_true',
+                     help='all rows of the matrix of faults and malice; without it a sample of them, on one kernel')
 
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'guest(**arguments): how the guest fixture boots (rig.Guest)')
+    register(config)
 
 
 def pytest_generate_tests(metafunc):
     if 'kernel' in metafunc.fixturenames:
         metafunc.parametrize('kernel', metafunc.config.getoption('kernel') or KERNELS, scope='session')
+
+
+def _kernel(item):
+    return getattr(item, 'callspec', None) and item.callspec.params.get('kernel')
+
+
+def _left_out(item):
+    mark = mark_of(item)
+    if mark is None or item.config.getoption('--matrix'):
+        return False
+    sample = mark[3]
+    return not sample or (_kernel(item) == KERNELS[0] and not item.config.getoption('kernel'))
+
+
+# After pytest's own reordering, which parts the rows of a file: they share a boot.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    out = [item for item in items if _left_out(item)]
+    config.hook.pytest_deselected(items=out)
+    rows = [item for item in items if item not in out and mark_of(item)]
+    rows.sort(key=lambda item: (str(_kernel(item)), str(item.fspath), item.reportinfo()[1]))
+    items[:] = [item for item in items if item not in out and item not in rows] + rows
 
 
 @pytest.hookimpl(hookwrapper=True)

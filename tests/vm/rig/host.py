@@ -17,14 +17,15 @@ class HostDaemon:
         self._argv = []
         self.log = guest.logs / 'host.log'
 
-    def start(self, *arguments, name='guest', maximum=None, minimum=None, binary=None, channel=None):
+    def start(self, *arguments, name='guest', maximum=None, minimum=None, binary=None, channel=None,
+              qmp=None):
         """Starts it: by default with `--vm` for the guest's sockets and devices; ARGUMENTS come after that.
 
-        channel: a socket to use instead of the guest's own, for something that stands in between.
+        channel, qmp: sockets to use instead of the guest's own, for something that stands in between.
         """
         if self.running():
             raise RigError('vmtide-host runs already')
-        vm = [name, f'channel={channel or self._guest.channel_path}', f'qmp={self._guest.host_qmp_path}',
+        vm = [name, f'channel={channel or self._guest.channel_path}', f'qmp={qmp or self._guest.host_qmp_path}',
               f'device={"+".join(self._guest.devices)}',
               f'max={maximum or self._guest.device * len(self._guest.devices)}']
         if minimum is not None:

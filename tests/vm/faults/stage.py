@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""A guest with all its daemons, the host's daemon on a bus of its own, and a relay in each of the host's sockets: where
+the rows of the matrix happen. stage.agree() and stage.goes_on() are how a row ends."""
+
+import json
+import os
+import subprocess
+import time
+
+from tests.bus.conftest import BUS_CONFIG
+from tests.vm.rig import GIB, MIB, RigError, wait_until
+from tests.vm.rig.paths import build_dir, find_tool
+from tests.vm.rig.process import NOBODY, Process
+from tests.vm.test_job import ACTUATOR, MONITOR, properties
+
+from .relay import Relay
+
+DAEMONS = ('monitor', 'actuator', 'host')
+HOST_NAME, HOST_VM, HOST_INTERFACE = 'org.vmtide.Host1', '/org/vmtide/Host1/vm/guest', 'org.vmtide.Host1.VM'
+HELPERS = ('vmplug', 'vmkill')
+# A memory block of Linux.
+CLINGS = 128 * MIB
+# Under a loaded machine; a good run takes a tenth of it.
+AGREE_SECONDS = 30
+
+
+def helper_files():
+    return {f'/usr/local/bin/{name}': ((build_dir() / 'tests/vm/guest' / name).read_bytes(), 0o755) for name in HELPERS}
+
+
+class Stage:
+    """GUEST is booted, with the units of the guest's daemons running in it."""
+
+    def __init__(self, guest, maximum='6G'):
+        self.guest = guest
+        self.maximum = maximum
+        self.bus = None
+        self.channel = Relay(guest.folder / 'relay-channel', guest.channel_path)
+        self.qmp = Relay(guest.folder / 'relay-qmp', guest.host_qmp_path)
+        self._start_bus()
+        state = guest.folder / 'host-state'
+        state.mkdir()
+        if os.geteuid() == 0:
+            os.chown(state, NOBODY, NOBODY)
+        guest.start_host('--host-reserve=256M', f'--bus={self.bus_address}', f'--limits-state={state}/limits',
+                         maximum=maximum, channel=self.channel.path, qmp=self.qmp.path)
+        self.wait_connected()
+
+    def _start_bus(self):
+        folder = self.guest.folder
+        (folder / 'bus.conf').write_text(BUS_CONFIG.format(folder=folder), encoding='ascii')
+        self.bus_address = f'unix:path={folder}/bus'
+        self.bus = Process([find_tool('dbus-daemon'), f'--config-file={folder}/bus.conf', '--nofork', '--nopidfile',
+                            '--nosyslog'], self.guest.logs / 'bus.log')
+        wait_until((folder / 'bus').exists, 10, 'the host has a bus')
+
+    def close(self):
+        self.channel.close()
+        self.qmp.close()
+        if self.bus is not None:
+            self.bus.kill()
+        self.guest.close()
+
+    # What each side says
+
+    def actuator(self, *names):
+        """Properties of the actuator as busctl prints them, or None while it is not on the bus."""
+        return properties(self.guest, *names)
+
+    def monitor(self, *names):
+        return properties(self.guest, *names, at=MONITOR)
+
+    def host(self, *names):
+        """Properties of the VM in the host's daemon, or None while it is not on the bus."""
+        done = subprocess.run(['busctl', f'--address={self.bus_address}', '--timeout=5', '--json=short', 'get-property',
+                               HOST_NAME, HOST_VM, HOST_INTERFACE, *names], capture_output=True, text=True, check=False)
+        return [json.loads(line)['data'] for line in done.stdout.splitlines()] if done.returncode == 0 else None
+
+    def sizes(self):
+        """(size, requested size) as each says: None for one that says nothing."""
+        actuator, host = self.actuator('Size', 'RequestedSize'), self.host('Size', 'RequestedSize')
+        return {'qemu': self.guest.device_sums(), 'actuator': actuator and tuple(int(n) for n in actuator),
+                'host': host and tuple(host)}
+
+    def connected(self):
+        return self.actuator('HostConnected') == ['true']
+
+    def wait_connected(self, timeout=60):
+        wait_until(self.connected, timeout, 'the actuator meets the host')
+
+    # How a row ends
+
+    def agree(self, timeout=AGREE_SECONDS, settled=False):
+        """Waits until QEMU, actuator and host say the same; settled: and nothing is under way."""
+        deadline = time.monotonic() + timeout
+        while True:
+            sizes = self.sizes()
+            size, requested = sizes['qemu']
+            if len(set(sizes.values())) == 1 and self.connected() and (size == requested or not settled):
+                return size
+            if time.monotonic() > deadline:
+                raise RigError(f'no agreement in {timeout} s: {sizes}, connected {self.connected()}\n'
+                               f'{self.guest.host.text()[-2000:]}')
+            time.sleep(0.05)
+
+    def goes_on(self):
+        """All agree, the monitor is at work, and what is short of memory gets it."""
+        guest = self.guest
+        self.wait_connected()
+        wait_until(lambda: self.monitor('Mode') == ['"auto"'], 60, 'the monitor decides')
+        kills, total = guest.oom_kills(), guest.meminfo()
+        bytes_ = total['MemAvailable'] + 256 * MIB
+        if guest.requested_size() + GIB <= 6 * GIB:
+            size = guest.size()
+            hog = guest.start_command(f'exec vmhog --rate 250M --bytes {bytes_} --hold 0', slice_name='user.slice')
+            result = hog.wait(120)
+            assert result.status == 0, result
+            assert guest.size() > size or guest.requested_size() > size
+        assert guest.oom_kills() == kills
+        return self.agree()
+
+    # What is done to it
+
+    def pause(self):
+        """The monitor leaves the size to the test."""
+        self.guest.check('vmtidectl pause --why test', 30)
+
+    def resume(self):
+        self.guest.check('vmtidectl resume', 30)
+
+    def start_plug(self, verb, size):
+        """A request, not waited for."""
+        return self.guest.start_command(f'exec vmplug {verb} {size}')
+
+    def set_size(self, size):
+        """Brings a paused guest to SIZE, of which nothing is in use; a memory block more when the kernel clings to
+        some. Returns what it has become."""
+        have = self.agree(settled=True)
+        if not size <= have <= size + CLINGS:
+            self.guest.check(f'vmtidectl {"plug" if size > have else "unplug"} {abs(size - have)}', 60)
+            self.guest.wait_size(lambda now: size <= now <= size + CLINGS, 60)
+        return self.agree(settled=True)
+
+    def pid(self, daemon):
+        if daemon == 'host':
+            return self.guest.host.pid
+        return int(self.guest.check(f'systemctl show -P MainPID vmtide-{daemon}'))
+
+    def signal(self, daemon, name):
+        """STOP, CONT, KILL, … to one of the three."""
+        if daemon == 'host':
+            os.kill(self.guest.host.pid, getattr(__import__('signal'), f'SIG{name}'))
+        else:
+            self.guest.check(f'systemctl kill --kill-whom=main -s {name} vmtide-{daemon}')
+
+    def kill(self, daemon):
+        """kill -9; systemd starts it again, the test does so for the host's."""
+        if daemon == 'host':
+            self.guest.host.kill()
+            self.guest.host.restart()
+        else:
+            before = self.pid(daemon)
+            self.signal(daemon, 'KILL')
+            wait_until(lambda: self.pid(daemon) not in (0, before), 30, f'systemd starts the {daemon} again')
