@@ -56,6 +56,7 @@ class Relay:
         self.open = True        # new connections are taken
         self.lines = []         # (direction, line) of all that was passed on
         self.connections = 0
+        self.seen = None        # seen(direction, line) is told each line as it comes in
         self.edit = None        # edit(direction, line) returns the lines to pass on instead
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -140,6 +141,8 @@ class Relay:
                     *lines, rest[key.data] = (rest[key.data] + data).split(b'\n')
                     with self._lock:
                         for line in lines:
+                            if self.seen:
+                                self.seen(key.data, line)
                             self._take(key.data, line + b'\n')
 
     def _take(self, direction, line):

@@ -4,6 +4,7 @@ the rows of the matrix happen. stage.agree() and stage.goes_on() are how a row e
 
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -16,10 +17,12 @@ from tests.vm.test_job import ACTUATOR, MONITOR, properties
 from .relay import Relay
 
 DAEMONS = ('monitor', 'actuator', 'host')
-HOST_NAME, HOST_VM, HOST_INTERFACE = 'org.vmtide.Host1', '/org/vmtide/Host1/vm/guest', 'org.vmtide.Host1.VM'
+HOST_NAME, HOST_INTERFACE = 'org.vmtide.Host1', 'org.vmtide.Host1.VM'
 HELPERS = ('vmplug', 'vmkill')
 # A memory block of Linux.
 CLINGS = 128 * MIB
+# What a guest is brought down to: the kernel's own takes hold of the last few MiB at times, and then they stay.
+LOW = 256 * MIB
 # Under a loaded machine; a good run takes a tenth of it.
 AGREE_SECONDS = 30
 
@@ -29,22 +32,38 @@ def helper_files():
 
 
 class Stage:
-    """GUEST is booted, with the units of the guest's daemons running in it."""
+    """GUEST is booted, with the units of the guest's daemons running in it. OTHERS are stages whose guests have the same
+    host's daemon: they are made with landlord=False."""
 
-    def __init__(self, guest, maximum='6G'):
+    def __init__(self, guest, maximum='6G', name='guest', landlord=True, others=(), options=()):
         self.guest = guest
+        self.name = name
         self.maximum = maximum
         self.bus = None
         self.channel = Relay(guest.folder / 'relay-channel', guest.channel_path)
         self.qmp = Relay(guest.folder / 'relay-qmp', guest.host_qmp_path)
-        self._start_bus()
-        state = guest.folder / 'host-state'
+        self.daemon = None
+        if landlord:
+            self._start_bus()
+            self._start_host(others, options)
+
+    def vm_option(self):
+        return (f'{self.name},channel={self.channel.path},qmp={self.qmp.path},device={"+".join(self.guest.devices)},'
+                f'max={self.maximum}')
+
+    def _start_host(self, others, options):
+        state = self.guest.folder / 'host-state'
         state.mkdir()
         if os.geteuid() == 0:
             os.chown(state, NOBODY, NOBODY)
-        guest.start_host('--host-reserve=256M', f'--bus={self.bus_address}', f'--limits-state={state}/limits',
-                         maximum=maximum, channel=self.channel.path, qmp=self.qmp.path)
-        self.wait_connected()
+        more = [word for other in others for word in ('--vm', other.vm_option())]
+        self.daemon = self.guest.start_host(
+            '--host-reserve=256M', f'--bus={self.bus_address}', f'--limits-state={state}/limits', *more, *options,
+            name=self.name, maximum=self.maximum, channel=self.channel.path, qmp=self.qmp.path)
+        for other in others:
+            other.daemon, other.bus_address = self.daemon, self.bus_address
+        for stage in (self, *others):
+            stage.wait_connected()
 
     def _start_bus(self):
         folder = self.guest.folder
@@ -73,7 +92,7 @@ class Stage:
     def host(self, *names):
         """Properties of the VM in the host's daemon, or None while it is not on the bus."""
         done = subprocess.run(['busctl', f'--address={self.bus_address}', '--timeout=5', '--json=short', 'get-property',
-                               HOST_NAME, HOST_VM, HOST_INTERFACE, *names], capture_output=True, text=True, check=False)
+                               HOST_NAME, f'/org/vmtide/Host1/vm/{self.name}', HOST_INTERFACE, *names], capture_output=True, text=True, check=False)
         return [json.loads(line)['data'] for line in done.stdout.splitlines()] if done.returncode == 0 else None
 
     def sizes(self):
@@ -100,7 +119,7 @@ class Stage:
                 return size
             if time.monotonic() > deadline:
                 raise RigError(f'no agreement in {timeout} s: {sizes}, connected {self.connected()}\n'
-                               f'{self.guest.host.text()[-2000:]}')
+                               f'{self.daemon.text()[-2000:]}')
             time.sleep(0.05)
 
     def goes_on(self):
@@ -143,21 +162,21 @@ class Stage:
 
     def pid(self, daemon):
         if daemon == 'host':
-            return self.guest.host.pid
+            return self.daemon.pid
         return int(self.guest.check(f'systemctl show -P MainPID vmtide-{daemon}'))
 
     def signal(self, daemon, name):
         """STOP, CONT, KILL, … to one of the three."""
         if daemon == 'host':
-            os.kill(self.guest.host.pid, getattr(__import__('signal'), f'SIG{name}'))
+            self.daemon.send(signal.Signals[f'SIG{name}'])
         else:
             self.guest.check(f'systemctl kill --kill-whom=main -s {name} vmtide-{daemon}')
 
     def kill(self, daemon):
         """kill -9; systemd starts it again, the test does so for the host's."""
         if daemon == 'host':
-            self.guest.host.kill()
-            self.guest.host.restart()
+            self.daemon.kill()
+            self.daemon.restart()
         else:
             before = self.pid(daemon)
             self.signal(daemon, 'KILL')

@@ -7,6 +7,7 @@ from tests.matrix import fault
 from tests.vm.rig import GIB, MIB, wait_until
 
 from .relay import FROM_HOST, TO_HOST
+from .stage import LOW
 
 GROW = 2 * GIB
 RESIZE, GRANTED = b'"resize"', b'"granted"'
@@ -21,7 +22,7 @@ class Grow:
         self.own = daemon == 'monitor'
         self.kills = self.guest.oom_kills()
         stage.pause()
-        self.size = stage.set_size(0)
+        self.size = stage.set_size(LOW)
         if self.own:
             stage.resume()
 

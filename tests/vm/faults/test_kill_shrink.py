@@ -7,6 +7,7 @@ from tests.matrix import fault
 from tests.vm.rig import GIB, MIB, wait_until
 
 from .relay import FROM_HOST, TO_HOST
+from .stage import LOW
 
 GUEST = {'files': {'/etc/vmtide/monitor.conf': '[Monitor]\nProfile=eager\n'}}
 LARGE, STEP = 2 * GIB, 1536 * MIB
@@ -24,7 +25,7 @@ class Shrink:
         self.work = None
         stage.pause()
         if self.own:
-            stage.set_size(0)
+            stage.set_size(LOW)
             stage.resume()
             # What it has used once, and does not use any more.
             bytes_ = self.guest.meminfo()['MemAvailable'] + GIB

@@ -61,6 +61,9 @@ class HostDaemon:
         if self.running():
             self._process.kill()
 
+    def send(self, number):
+        self._process.send(number)
+
     def text(self):
         """Its log."""
         return self.log.read_text(encoding='utf-8', errors='replace') if self.log.exists() else ''
