@@ -10,6 +10,7 @@ struct host_view {
     uint64_t reserve;
     uint64_t promised;
     uint32_t pressure10; /* permyriad */
+    bool pressure_known;
     bool over_commit;
     unsigned vms;
 };

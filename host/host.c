@@ -189,6 +189,7 @@ void host_view(struct host *h, struct host_view *ret)
         .reserve = h->reserve,
         .promised = (uint64_t)MIN_OF(h->promised, (unsigned __int128)UINT64_MAX),
         .pressure10 = h->numbers.pressure10,
+        .pressure_known = h->numbers.have_pressure,
         .over_commit = h->over_commit,
         .vms = h->entries->len,
     };

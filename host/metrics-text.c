@@ -41,40 +41,31 @@ static void put_label(GString *out, const char *key, const char *value)
     g_string_append_c(out, '"');
 }
 
-static void put_vm(
-        GString *out, const char *name, const struct vm_view *v, const char *key, const char *value)
+static void put_host_number(GString *out, const char *name, const char *help, uint64_t value)
 {
-    g_string_append_printf(out, "vmtide_%s{", name);
-    put_label(out, "vm", v->name);
-    if (key) {
-        g_string_append_c(out, ',');
-        put_label(out, key, value);
-    }
-    g_string_append(out, "} ");
+    put_head(out, name, "gauge", help);
+    g_string_append_printf(out, "vmtide_%s ", name);
+    put_number(out, value);
 }
 
 static void put_host(GString *out, const struct host_view *h)
 {
-    const struct {
-        const char *name;
-        const char *help;
-        uint64_t value;
-    } rows[] = {
-        { "host_memory_total_bytes", "Memory of the host.", h->total },
-        { "host_memory_available_bytes", "Memory of the host that is available (MemAvailable).",
-                h->available },
-        { "host_memory_reserve_bytes", "Memory of the host that is never granted.", h->reserve },
-        { "host_memory_promised_bytes", "Granted to VMs and not touched by them yet.", h->promised },
-        { "vms", "VMs that are served.", h->vms },
-    };
-
     put_head(out, "build_info", "gauge", "The daemon's version.");
     g_string_append(out, "vmtide_build_info{version=\"" VMTIDE_VERSION "\"} 1\n");
-    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-        put_head(out, rows[i].name, "gauge", rows[i].help);
-        g_string_append_printf(out, "vmtide_%s ", rows[i].name);
-        put_number(out, rows[i].value);
+    if (h->total > 0) {
+        put_host_number(out, "host_memory_total_bytes", "Memory of the host.", h->total);
+        put_host_number(out, "host_memory_available_bytes",
+                "Memory of the host that is available (MemAvailable).", h->available);
     }
+    put_host_number(
+            out, "host_memory_reserve_bytes", "Memory of the host that is never granted.", h->reserve);
+    put_host_number(
+            out, "host_memory_promised_bytes", "Granted to VMs and not touched by them yet.", h->promised);
+    put_host_number(out, "host_overcommit", "Whether what was promised may be granted again (OverCommit=).",
+            h->over_commit);
+    put_host_number(out, "vms", "VMs that are served.", h->vms);
+    if (!h->pressure_known)
+        return;
     put_head(out, "host_pressure_ratio", "gauge",
             "Share of the last 10 s that some task of the host waited for memory.");
     g_string_append(out, "vmtide_host_pressure_ratio ");
@@ -101,31 +92,98 @@ static void put_histogram(GString *out, const struct histogram *h)
     g_string_append_printf(out, "vmtide_%s_count %" PRIu64 "\n", name, count);
 }
 
-struct row {
+/* When there is a number to show: a sample that is left out says that it is not known, a 0 would not. */
+enum known {
+    KNOWN_ALWAYS,
+    KNOWN_OF_QEMU,  /* when QEMU has said it */
+    KNOWN_OF_GUEST, /* when the guest has said it */
+    KNOWN_NOT_ZERO,
+};
+
+struct family {
     const char *name;
     const char *type;
     const char *help;
-    size_t offset; /* of a uint64_t in struct vm_view, or in its counters */
+    enum known known;
+    size_t offset; /* of a uint64_t in struct vm_view, or in its counters; unless there is put */
     bool counter;
+    void (*put)(GString *out, const struct family *f, const struct vm_view *v);
 };
 
-#define GAUGE(name, field, help)                                                                             \
+static void put_vm(
+        GString *out, const struct family *f, const struct vm_view *v, const char *key, const char *value)
+{
+    g_string_append_printf(out, "vmtide_%s{", f->name);
+    put_label(out, "vm", v->name);
+    if (key) {
+        g_string_append_c(out, ',');
+        put_label(out, key, value);
+    }
+    g_string_append(out, "} ");
+}
+
+static void put_weight(GString *out, const struct family *f, const struct vm_view *v)
+{
+    put_vm(out, f, v, NULL, NULL);
+    put_number(out, v->weight);
+}
+
+static void put_paused(GString *out, const struct family *f, const struct vm_view *v)
+{
+    put_vm(out, f, v, NULL, NULL);
+    put_number(out, v->paused_until > 0);
+}
+
+static void put_pressure(GString *out, const struct family *f, const struct vm_view *v)
+{
+    put_vm(out, f, v, NULL, NULL);
+    put_fraction(out, MIN_OF(v->stats.some10, PERMYRIAD_ONE), PERMYRIAD_ONE, 4);
+}
+
+/* One series for each VM, of the word that holds: one for each word would be 15 more for each VM. */
+static void put_state(GString *out, const struct family *f, const struct vm_view *v)
+{
+    put_vm(out, f, v, "state", vm_life_to_string(v->life));
+    put_number(out, 1);
+}
+
+static void put_level(GString *out, const struct family *f, const struct vm_view *v)
+{
+    put_vm(out, f, v, "level", channel_level_to_string(v->stats.level));
+    put_number(out, 1);
+}
+
+static void put_refusals(GString *out, const struct family *f, const struct vm_view *v)
+{
+    for (int code = 0; code <= CHANNEL_CODE_INVALID; code++) {
+        put_vm(out, f, v, "code", channel_code_to_string((enum channel_code)code));
+        put_number(out, v->counters->refusals[code]);
+    }
+}
+
+#define GAUGE(name, field, known, help)                                                                      \
     {                                                                                                        \
-        name, "gauge", help, offsetof(struct vm_view, field), false                                          \
+        name, "gauge", help, known, offsetof(struct vm_view, field), false, NULL                             \
     }
 #define COUNTER(name, field, help)                                                                           \
     {                                                                                                        \
-        name, "counter", help, offsetof(struct vm_counters, field), true                                     \
+        name, "counter", help, KNOWN_ALWAYS, offsetof(struct vm_counters, field), true, NULL                 \
     }
-static const struct row rows[] = {
-    GAUGE("vm_size_bytes", size, "Plugged memory of the VM's virtio-mem devices."),
-    GAUGE("vm_requested_size_bytes", requested_size, "What the devices were told; the size follows it."),
-    GAUGE("vm_boot_size_bytes", boot_size, "Memory that the VM has besides."),
-    GAUGE("vm_min_size_bytes", min_size, "The min size in force."),
-    GAUGE("vm_max_size_bytes", max_size, "The max size in force."),
-    GAUGE("vm_held_bytes", held, "Resident memory of the VM's QEMU when last read; 0: not known."),
-    GAUGE("vm_guest_available_bytes", stats.available, "Memory that the guest says is available in it."),
-    GAUGE("vm_guest_total_bytes", stats.total, "Memory that the guest says it has."),
+#define OTHER(name, type, known, put, help)                                                                  \
+    {                                                                                                        \
+        name, type, help, known, 0, false, put                                                               \
+    }
+static const struct family families[] = {
+    GAUGE("vm_size_bytes", size, KNOWN_OF_QEMU, "Plugged memory of the VM's virtio-mem devices."),
+    GAUGE("vm_requested_size_bytes", requested_size, KNOWN_OF_QEMU,
+            "What the devices were told; the size follows it."),
+    GAUGE("vm_boot_size_bytes", boot_size, KNOWN_OF_QEMU, "Memory that the VM has besides."),
+    GAUGE("vm_min_size_bytes", min_size, KNOWN_ALWAYS, "The min size in force."),
+    GAUGE("vm_max_size_bytes", max_size, KNOWN_ALWAYS, "The max size in force."),
+    GAUGE("vm_held_bytes", held, KNOWN_NOT_ZERO, "Resident memory of the VM's QEMU when last read."),
+    GAUGE("vm_guest_available_bytes", stats.available, KNOWN_OF_GUEST,
+            "Memory that the guest says is available in it."),
+    GAUGE("vm_guest_total_bytes", stats.total, KNOWN_OF_GUEST, "Memory that the guest says it has."),
     COUNTER("vm_grants_total", grants, "Requests of the guest that were granted."),
     COUNTER("vm_stalls_total", stalls, "Times that a change made no progress and was set again."),
     COUNTER("vm_unstuck_total", unstuck, "Shrinks that got stuck and were ended."),
@@ -133,84 +191,110 @@ static const struct row rows[] = {
     COUNTER("vm_shrinks_declined_total", declined, "Times that it declined."),
     COUNTER("vm_bad_lines_total", bad_lines, "Lines of the guest that were no messages."),
     COUNTER("vm_qemu_connections_lost_total", qemu_lost, "Connections to the VM's QEMU that were lost."),
+    OTHER("vm_weight", "gauge", KNOWN_ALWAYS, put_weight,
+            "What the VM gets beside others when there is not enough."),
+    OTHER("vm_paused", "gauge", KNOWN_ALWAYS, put_paused, "Whether an administrator has paused the VM."),
+    OTHER("vm_guest_pressure_ratio", "gauge", KNOWN_OF_GUEST, put_pressure,
+            "Share of the last 10 s that some task of the guest waited for memory, as it says."),
+    OTHER("vm_state", "gauge", KNOWN_ALWAYS, put_state,
+            "1 for the state that the VM is in, org.vmtide.Host1.VM's State."),
+    OTHER("vm_level", "gauge", KNOWN_OF_GUEST, put_level, "1 for the level that the guest says it is at."),
+    OTHER("vm_refusals_total", "counter", KNOWN_ALWAYS, put_refusals,
+            "Requests of the guest that were refused, by code."),
 };
 
-static uint64_t value_of(const struct row *r, const struct vm_view *v)
+static uint64_t value_of(const struct family *f, const struct vm_view *v)
 {
-    const char *base = r->counter ? (const char *)v->counters : (const char *)v;
+    const char *base = f->counter ? (const char *)v->counters : (const char *)v;
 
-    return *(const uint64_t *)(const void *)(base + r->offset);
+    return *(const uint64_t *)(const void *)(base + f->offset);
 }
 
-static void put_numbers(GString *out, const struct vm_view *vms, unsigned n)
+static bool is_known(const struct family *f, const struct vm_view *v)
 {
-    for (size_t k = 0; k < ELEMENTSOF(rows); k++) {
-        put_head(out, rows[k].name, rows[k].type, rows[k].help);
-        for (unsigned i = 0; i < n; i++) {
-            put_vm(out, rows[k].name, &vms[i], NULL, NULL);
-            put_number(out, value_of(&rows[k], &vms[i]));
-        }
+    switch (f->known) {
+    case KNOWN_ALWAYS:
+        return true;
+    case KNOWN_OF_QEMU:
+        return v->life != VM_LIFE_NO_QEMU && v->life != VM_LIFE_NO_NUMBERS;
+    case KNOWN_OF_GUEST:
+        return v->stats.time > 0;
+    case KNOWN_NOT_ZERO:
+        return value_of(f, v) > 0;
     }
+    return false;
 }
 
-/* What is no plain number of bytes or events. */
-static void put_others(GString *out, const struct vm_view *vms, unsigned n)
-{
-    put_head(out, "vm_weight", "gauge", "What the VM gets beside others when there is not enough.");
-    for (unsigned i = 0; i < n; i++) {
-        put_vm(out, "vm_weight", &vms[i], NULL, NULL);
-        put_number(out, vms[i].weight);
-    }
-    put_head(out, "vm_paused", "gauge", "Whether an administrator has paused the VM.");
-    for (unsigned i = 0; i < n; i++) {
-        put_vm(out, "vm_paused", &vms[i], NULL, NULL);
-        put_number(out, vms[i].paused_until > 0);
-    }
-    put_head(out, "vm_guest_pressure_ratio", "gauge",
-            "Share of the last 10 s that some task of the guest waited for memory, as it says.");
-    for (unsigned i = 0; i < n; i++) {
-        put_vm(out, "vm_guest_pressure_ratio", &vms[i], NULL, NULL);
-        put_fraction(out, MIN_OF(vms[i].stats.some10, PERMYRIAD_ONE), PERMYRIAD_ONE, 4);
-    }
-}
+struct metrics_text {
+    char **names;
+    unsigned at;
+    GString *host;
+    GString *vms[ELEMENTSOF(families)];
+};
 
-/* One series for each VM, of the word that holds: one for each word would be 15 more for each VM. */
-static void put_words(GString *out, const struct vm_view *vms, unsigned n)
+static void add_vm(struct metrics_text *t, const struct vm_view *v)
 {
-    put_head(out, "vm_state", "gauge", "1 for the state that the VM is in, org.vmtide.Host1.VM's State.");
-    for (unsigned i = 0; i < n; i++) {
-        put_vm(out, "vm_state", &vms[i], "state", vm_life_to_string(vms[i].life));
-        put_number(out, 1);
-    }
-    put_head(out, "vm_level", "gauge", "1 for the level that the guest says it is at.");
-    for (unsigned i = 0; i < n; i++) {
-        if (vms[i].stats.time == 0)
+    for (size_t i = 0; i < ELEMENTSOF(families); i++) {
+        const struct family *f = &families[i];
+
+        if (!is_known(f, v))
             continue;
-        put_vm(out, "vm_level", &vms[i], "level", channel_level_to_string(vms[i].stats.level));
-        put_number(out, 1);
+        if (f->put) {
+            f->put(t->vms[i], f, v);
+            continue;
+        }
+        put_vm(t->vms[i], f, v, NULL, NULL);
+        put_number(t->vms[i], value_of(f, v));
     }
 }
 
-static void put_refusals(GString *out, const struct vm_view *vms, unsigned n)
+struct metrics_text *metrics_text_begin(
+        const struct host_view *host, const struct histogram *grants, char **names)
 {
-    put_head(out, "vm_refusals_total", "counter", "Requests of the guest that were refused, by code.");
-    for (unsigned i = 0; i < n; i++)
-        for (int code = 0; code <= CHANNEL_CODE_INVALID; code++) {
-            put_vm(out, "vm_refusals_total", &vms[i], "code",
-                    channel_code_to_string((enum channel_code)code));
-            put_number(out, vms[i].counters->refusals[code]);
-        }
+    struct metrics_text *t = g_new0(struct metrics_text, 1);
+
+    t->names = names;
+    t->host = g_string_new(NULL);
+    put_host(t->host, host);
+    put_histogram(t->host, grants);
+    for (size_t i = 0; i < ELEMENTSOF(families); i++) {
+        t->vms[i] = g_string_new(NULL);
+        put_head(t->vms[i], families[i].name, families[i].type, families[i].help);
+    }
+    return t;
 }
 
-void metrics_text(GString *out, const struct host_view *host, const struct histogram *grants,
-        const struct vm_view *vms, unsigned n_vms)
+bool metrics_text_step(struct metrics_text *t, metrics_find_t find, void *userdata)
 {
-    put_host(out, host);
-    put_histogram(out, grants);
-    put_numbers(out, vms, n_vms);
-    put_others(out, vms, n_vms);
-    put_words(out, vms, n_vms);
-    put_refusals(out, vms, n_vms);
+    for (unsigned i = 0; i < METRICS_STEP && t->names[t->at]; i++, t->at++) {
+        struct vm_view v;
+
+        if (find(t->names[t->at], &v, userdata))
+            add_vm(t, &v);
+    }
+    return !t->names[t->at];
+}
+
+struct metrics_text *metrics_text_free(struct metrics_text *t)
+{
+    if (!t)
+        return NULL;
+    g_strfreev(t->names);
+    (void)g_string_free(t->host, TRUE);
+    for (size_t i = 0; i < ELEMENTSOF(families); i++)
+        (void)g_string_free(t->vms[i], TRUE);
+    g_free(t);
+    return NULL;
+}
+
+unsigned metrics_text_parts(const struct metrics_text *t)
+{
+    return 1 + ELEMENTSOF(families);
+}
+
+const GString *metrics_text_part(const struct metrics_text *t, unsigned i)
+{
+    return i == 0 ? t->host : t->vms[i - 1];
 }
 
 static int parse_port(const char *text, in_port_t *ret)

@@ -3,16 +3,21 @@
 
 import http.client
 import json
+import os
 import re
+import select
 import socket
+import struct
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
-from .conftest import REPO
+from .conftest import BUILD, REPO
 from .host_peers import HostRig
 from .peers import GIB, MIB, wait_until
 
@@ -23,15 +28,32 @@ def free_port():
         return probe.getsockname()[1]
 
 
+ASK = b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'
+PLACES = 16
+# So many that a text does not fit into a socket's buffers. Nobody is behind them.
+LONG_NAMES = [f'{i:03}-{"x" * 55}' for i in range(300)]
+SCRAPE = '''
+import socket, sys
+print("", flush=True)
+while True:
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+        while client.recv(1 << 20, socket.MSG_TRUNC):
+            pass
+'''
+
+
 class MetricsRig(HostRig):
     def __init__(self):
         super().__init__()
         self.port = free_port()
         self.prometheus = None
+        self.clients = []
 
-    def up(self, host=''):
+    def up(self, host='', others=()):
         qemu, guest = self.add()
-        self.write_config(host, f'[Metrics]\nListen=127.0.0.1:{self.port}\n')
+        self.write_config(host, f'[Metrics]\nListen=127.0.0.1:{self.port}\n' + ''.join(
+            f'[VM {name}]\nChannel={self.folder}/{name[:3]}.c\nQMP={self.folder}/{name[:3]}.q\nDevice=vm0\n' for name in others))
         self.start(self.vm_option('guest', max='4G'))
         guest.meet()
         return qemu, guest
@@ -45,6 +67,25 @@ class MetricsRig(HostRig):
         finally:
             connection.close()
 
+    def client(self, data=b'', buffer=None):
+        """One that stays: it sends that, and no more by itself."""
+        client = socket.socket()
+        self.clients.append(client)
+        if buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        client.settimeout(5)
+        client.connect(('127.0.0.1', self.port))
+        client.sendall(data)
+        return client
+
+    def fds(self):
+        return len(os.listdir(f'/proc/{self.process.pid}/fd'))
+
+    def cpu(self):
+        """Seconds of CPU that the daemon has used."""
+        fields = Path(f'/proc/{self.process.pid}/stat').read_text(encoding='ascii').rpartition(')')[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
     def value(self, series):
         try:
             text = self.get()[2]
@@ -56,6 +97,8 @@ class MetricsRig(HostRig):
         return None
 
     def close(self):
+        for client in self.clients:
+            client.close()
         if self.prometheus:
             self.prometheus.kill()
             self.prometheus.wait(10)
@@ -73,8 +116,23 @@ def rig():
         r.close()
 
 
+def gone(client):
+    """Whether the daemon has hung up; what it said before is thrown away."""
+    try:
+        while select.select([client], [], [], 0)[0]:
+            if not client.recv(1 << 20):
+                return True
+    except ConnectionError:
+        return True
+    return False
+
+
 def test_values_follow_what_happens(rig):
     _, guest = rig.up()
+    # 0 would be a number like others.
+    for series in 'vmtide_vm_guest_available_bytes{vm="guest"}', 'vmtide_vm_held_bytes{vm="guest"}':
+        assert rig.value(series) is None
+    assert rig.value('vmtide_vm_size_bytes{vm="guest"}') == rig.value('vmtide_host_overcommit') == 0
     guest.resize(1, GIB)
     guest.answer(1)
     guest.resize(2, 8 * GIB)
@@ -88,6 +146,11 @@ def test_values_follow_what_happens(rig):
                            ('vmtide_vm_state{vm="guest",state="idle"}', 1)):
         wait_until(lambda s=series, w=wanted: rig.value(s) == w, 5, f'{series} is {wanted}')
     assert 0 < rig.value('vmtide_grant_duration_seconds_sum') < 5
+
+
+def test_overcommit_is_told(rig):
+    rig.up('OverCommit=yes')
+    assert rig.value('vmtide_host_overcommit') == 1
 
 
 def test_promtool_finds_nothing_wrong(rig):
@@ -138,6 +201,30 @@ def test_what_is_not_there_and_what_is_not_done(rig):
     assert rig.get(method='HEAD')[0] == 200
 
 
+def test_one_request_for_a_connection_and_no_body(rig):
+    rig.up()
+    wait_until(lambda: rig.value('vmtide_vms') == 1, 5, 'it answers')
+    client = rig.client(ASK)
+    with client.makefile('rb') as stream:
+        head, _, text = stream.read().partition(b'\r\n\r\n')
+    assert b'\r\nConnection: close' in head and b'\nvmtide_vms 1\n' in text
+    for header in b'Content-Length: 1000000', b'Transfer-Encoding: chunked':
+        with rig.client(ASK[:-2] + header + b'\r\n\r\n').makefile('rb') as stream:
+            assert stream.readline().startswith(b'HTTP/1.1 400 ')
+
+
+def test_a_head_without_end_is_refused(rig):
+    rig.up()
+    client = rig.client()
+    try:
+        for i in range(1000):
+            client.sendall(b'X-%d: %s\r\n' % (i, b'x' * 1000) if i else ASK[:-2])
+    except ConnectionError:
+        pass
+    wait_until(lambda: gone(client), 5, 'it is refused')
+    assert rig.value('vmtide_vms') == 1
+
+
 def test_clients_that_hang_hold_up_nobody(rig):
     _, guest = rig.up()
     hanging = []
@@ -153,6 +240,81 @@ def test_clients_that_hang_hold_up_nobody(rig):
         for client in hanging:
             client.close()
     wait_until(lambda: rig.value('vmtide_vm_grants_total{vm="guest"}') == 10, 30, 'it answers again')
+
+
+def test_a_client_that_drips_shuts_out_nobody(rig):
+    rig.up()
+    before = rig.fds()
+    begin = time.monotonic()
+    dripping = [rig.client(b'GET /metrics HTTP/1.1\r\nX: ') for _ in range(PLACES)]
+    wait_until(lambda: rig.fds() == before + PLACES, 5, 'all places are taken')
+    # Whoever comes now gets in at once, and costs the oldest its place.
+    assert rig.value('vmtide_vms') == 1
+    assert gone(dripping[0]) and not gone(dripping[-1])
+
+    def drip():
+        for client in dripping:
+            try:
+                client.sendall(b'x')
+            except ConnectionError:
+                pass
+        return all(gone(client) for client in dripping)
+
+    wait_until(drip, 30, 'they are cut off, whatever they do')
+    assert time.monotonic() - begin >= 10
+    wait_until(lambda: rig.fds() == before, 5, 'the places are free')
+
+
+def test_clients_that_do_not_read_shut_out_nobody(rig):
+    _, guest = rig.up(others=LONG_NAMES)
+    wait_until(lambda: rig.value('vmtide_vms') == 1 + len(LONG_NAMES), 5, 'it answers')
+    deaf = [rig.client(ASK, buffer=4096) for _ in range(PLACES)]
+    wait_until(lambda: rig.value('vmtide_vms') == 1 + len(LONG_NAMES), 10, 'another client gets in')
+    guest.resize(1, GIB)
+    assert guest.answer(1)['requested_size'] == GIB
+    # Each holds a text of its own time: what is held does not grow.
+    deaf += [rig.client(ASK, buffer=4096) for _ in range(PLACES)]
+    wait_until(lambda: all(gone(client) for client in deaf[:PLACES]), 30, 'they are cut off')
+    assert rig.value('vmtide_vms') == 1 + len(LONG_NAMES)
+
+
+def test_clients_that_leave_in_the_middle(rig):
+    rig.up(others=LONG_NAMES)
+    wait_until(lambda: rig.value('vmtide_vms') == 1 + len(LONG_NAMES), 5, 'it answers')
+    before = rig.fds()
+    for i in range(120):
+        client = rig.client((b'', ASK[:20], ASK, ASK)[i % 4], buffer=4096)
+        if i % 4 == 3:
+            client.recv(100)
+        if i % 2:
+            # With a reset.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        client.close()
+    wait_until(lambda: rig.value('vmtide_vms') == 1 + len(LONG_NAMES), 10, 'it answers again')
+    wait_until(lambda: rig.fds() == before, 15, 'nothing is left of them')
+
+
+def test_scrapers_in_a_loop_cost_a_tenth_of_the_time(rig):
+    _, guest = rig.up(others=LONG_NAMES)
+    wait_until(lambda: rig.value('vmtide_vms') == 1 + len(LONG_NAMES), 5, 'it answers')
+    scrapers = []
+    try:
+        for _ in range(4):
+            scrapers.append(subprocess.Popen([sys.executable, '-c', SCRAPE, str(rig.port)], stdout=subprocess.PIPE))
+            scrapers[-1].stdout.readline()
+        cpu, begin = rig.cpu(), time.monotonic()
+        for i in range(200):
+            guest.resize(i + 1, (i % 2) * GIB)
+            guest.answer(i + 1, 5)
+        wait_until(lambda: time.monotonic() - begin > 3, 10, 'time goes by')
+        share = (rig.cpu() - cpu) / (time.monotonic() - begin)
+        assert all(scraper.poll() is None for scraper in scrapers)
+    finally:
+        for scraper in scrapers:
+            scraper.kill()
+            scraper.wait(5)
+            scraper.stdout.close()
+    assert share < 0.15
 
 
 def test_a_scraper_without_pause_is_served_from_what_is_there(rig):
@@ -189,6 +351,48 @@ def test_reload_moves_and_ends_it(rig):
     wait_until(lambda: rig.said('configuration loaded again') == 2, 5, 'it has ended')
     with pytest.raises(ConnectionError):
         socket.create_connection(('127.0.0.1', rig.port), 5)
+
+
+def test_a_second_daemon_on_the_same_address_does_not_start(rig):
+    rig.up()
+    second = rig.folder / 'second.conf'
+    second.write_text(f'[Host]\n[Metrics]\nListen=127.0.0.1:{rig.port}\n', encoding='ascii')
+    done = subprocess.run([BUILD / 'host/vmtide-host', f'--config={second}', f'--procfs={rig.folder}/proc',
+                           f'--limits-state={rig.folder}/limits'], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 78 and f'[Metrics] Listen=127.0.0.1:{rig.port}: Address already in use' in done.stderr, done
+    assert rig.value('vmtide_vms') == 1
+
+
+def test_from_one_address_to_all_on_the_same_port(rig):
+    rig.up()
+    assert rig.value('vmtide_vms') == 1
+    with socket.socket() as other:
+        other.bind(('127.0.0.2', rig.port))
+        other.listen(1)
+        rig.write_config('', f'[Metrics]\nListen=0.0.0.0:{rig.port}\n')
+        rig.reload()
+        wait_until(lambda: rig.said('Address already in use; the configuration in force stays') == 1, 5, 'it is refused')
+        assert rig.value('vmtide_vms') == 1
+    rig.reload()
+    wait_until(lambda: rig.said(f'http://0.0.0.0:{rig.port}/metrics') == 1, 5, 'it has moved')
+    assert rig.value('vmtide_vms') == 1
+
+
+@pytest.mark.parametrize('clients', (b'', ASK[:20], ASK), ids=('mute', 'half', 'whole'))
+def test_it_ends_with_clients_inside(rig, clients):
+    rig.up(others=LONG_NAMES)
+    wait_until(lambda: rig.value('vmtide_vms') == 1 + len(LONG_NAMES), 5, 'it answers')
+    inside = [rig.client(clients, buffer=4096) for _ in range(PLACES)]
+    rig.write_config('')
+    rig.reload()
+    wait_until(lambda: rig.said('configuration loaded again') == 1, 5, 'it has ended')
+    wait_until(lambda: all(gone(client) for client in inside), 5, 'all have left')
+    rig.write_config('', f'[Metrics]\nListen=127.0.0.1:{rig.port}\n')
+    rig.reload()
+    wait_until(lambda: rig.value('vmtide_vms') == 1, 5, 'it answers again')
+    # And with the daemon.
+    for _ in range(PLACES):
+        rig.client(clients, buffer=4096)
 
 
 @pytest.mark.parametrize('address', ('localhost:80', '127.0.0.1', '127.0.0.1:0', '::1:80'))
