@@ -2,15 +2,18 @@
 """scripts/bench host: what one vmtide-host costs for many VMs, and what a guest that floods costs the others.
 
 The VMs are scripted guests and QEMUs on real sockets, all in one other program; no guest is booted. The host daemon
-has one core for itself. A latency is from when a request was due to its answer at the guest, QEMU's in between."""
+has one core for itself. A latency is from when a request was due to its answer at the guest, QEMU's in between. The
+scrapers read the daemon's metrics in a loop, each answer to its end, without a pause."""
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +27,7 @@ from . import lab
 # What the project asks of itself.
 ASKED = ('asked: 1,000 VMs at 5,000 requests/s: p99 at most 10 ms, none lost, RSS at most 48 MiB; cost of a request '
          'within 1.5 x from 10 to 2,000 VMs; 1,000 idle VMs at most 1 % of a core; beside a flood p99 at most 2 x '
-         'the quiet one')
+         'the quiet one; scrapers in a loop at most 10 % of a core')
 COUNTS = (1, 10, 100, 1000, 2000)
 RATE = 5000
 # A guest that says more lines than 200 a second for 10 s is cut off; this is half of it.
@@ -33,6 +36,9 @@ FLOODS = ('requests', 'long', 'half', 'deaf')
 FLOOD_VMS = 100
 FLOOD_RATE = 1000
 IDLE_VMS = 1000
+SCRAPED_VMS = 1000
+SCRAPED_RATE = 1000
+SCRAPERS = (1, 16)
 # 2,000 VMs have met after two.
 START_SECONDS = 60
 TICKS = os.sysconf('SC_CLK_TCK')
@@ -46,17 +52,58 @@ def arguments():
     parser.add_argument('--rate', type=int, default=RATE,
                         help=f'resize requests a second in all, at most {RATE_OF_A_VM} of a VM (default %(default)s)')
     parser.add_argument('--seconds', type=int, default=10, help='how long each row takes (default %(default)s)')
-    parser.add_argument('--only', choices=('load', 'idle', 'flood'), action='append',
+    parser.add_argument('--only', choices=('load', 'idle', 'flood', 'scraper'), action='append',
                         help='a part of it; repeatable (default: all)')
     return parser.parse_args()
+
+
+class Scraper:
+    """A client that reads the metrics in a loop, in a process of its own."""
+
+    def __init__(self, port):
+        self._said, said = multiprocessing.Pipe(False)
+        self._ended = multiprocessing.Event()
+        self._process = multiprocessing.Process(target=self._scrape, args=(port, said), daemon=True)
+        self._process.start()
+
+    def _scrape(self, port, said):
+        # It shares a core with the peers, whose time is not to be its own.
+        os.sched_setaffinity(0, {1 % os.cpu_count()})
+        os.nice(19)
+        answers = 0
+        while not self._ended.is_set():
+            try:
+                answers += self._read(port)
+            except OSError:
+                pass
+        said.send(answers)
+
+    @staticmethod
+    def _read(port):
+        with socket.create_connection(('127.0.0.1', port), 10) as client:
+            client.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+            begin = client.recv(12)
+            # Thrown away where it is: to copy it is no part of what the daemon costs.
+            while client.recv(1 << 20, socket.MSG_TRUNC):
+                pass
+            return begin == b'HTTP/1.1 200'
+
+    def end(self):
+        """How many answers it had."""
+        self._ended.set()
+        answers = self._said.recv()
+        self._process.join()
+        return answers
 
 
 class Stage:
     """vmtide-host with its VMs, and a /proc of its own in which there is memory for all of them."""
 
-    def __init__(self, folder, vms, rate, seconds, flood='none'):
+    def __init__(self, folder, vms, rate, seconds, flood='none', scrapers=0):
         self.folder = Path(folder)
         self.vms = vms
+        self.scrapers = scrapers
+        self.port = free_port()
         self._host = None
         self._peers = subprocess.Popen(
             [build_dir() / 'tests/bench/peers/bench-peers', '--folder', folder, '--vms', str(vms), '--rate',
@@ -104,7 +151,8 @@ class Stage:
         groups = [f'[VM vm{i}]\nChannel={self.folder}/{i}.channel\nQMP={self.folder}/{i}.qmp\nDevice=vm0\n'
                   for i in range(self.vms)]
         (self.folder / 'host.conf').write_text(
-            f'[Host]\nRequestRate={RATE_OF_A_VM * 2}\nRequestBurst={RATE_OF_A_VM * 2}\n' + ''.join(groups),
+            f'[Host]\nRequestRate={RATE_OF_A_VM * 2}\nRequestBurst={RATE_OF_A_VM * 2}\n[Metrics]\nListen=127.0.0.1:{self.port}\n'
+            + ''.join(groups),
             encoding='ascii')
 
     def cpu(self):
@@ -119,6 +167,7 @@ class Stage:
     def run(self):
         """Figures of the peers, and what it cost the host daemon."""
         # The first second is sd-event's, glibc's and the kernel's own.
+        scrapers = [Scraper(self.port) for _ in range(self.scrapers)]
         time.sleep(1)
         before, begun = self.cpu(), time.monotonic()
         self._peers.stdin.write('g')
@@ -126,6 +175,7 @@ class Stage:
         figures = json.loads(self._peers.stdout.readline())
         figures['cpu'], figures['seconds'] = self.cpu() - before, time.monotonic() - begun
         figures['rss'] = self.rss()
+        figures['answers'] = sum(s.end() for s in scrapers)
         figures['lost'] = figures['sent'] - figures['granted'] - figures['refused']
         return figures
 
@@ -141,15 +191,21 @@ class Stage:
         self._peers.stdout.close()
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
 def unit_limit():
     unit = Path(__file__).parents[2] / 'systemd/vmtide-host.service.in'
     return int(re.search(r'^LimitNOFILE=(\d+)$', unit.read_text(encoding='ascii'), re.M).group(1))
 
 
-def measure(vms, rate, seconds, flood='none'):
+def measure(vms, rate, seconds, flood='none', scrapers=0):
     with tempfile.TemporaryDirectory(prefix='vmt-') as folder:
-        print(f'{vms} VMs, {rate} requests/s, flood {flood} …', file=sys.stderr)
-        stage = Stage(folder, vms, rate, seconds, flood)
+        print(f'{vms} VMs, {rate} requests/s, flood {flood}, {scrapers} scrapers …', file=sys.stderr)
+        stage = Stage(folder, vms, rate, seconds, flood, scrapers)
         try:
             stage.start()
             figures = stage.run()
@@ -195,9 +251,22 @@ def show_flood(options):
               f'{"yes" if f["cut"] else "no":>8} {100 * f["cpu"] / f["seconds"]:7.1f}', flush=True)
 
 
+def show_scraper(options):
+    print(f'\n{SCRAPED_VMS} VMs beside scrapers in a loop\n{"scrapers":>8} {"asked/s":>8} {"answers/s":>9} {"p50 ms":>8} '
+          f'{"p99 ms":>8} {"x quiet":>8} {"lost":>6} {"RSS MiB":>8} {"core %":>7} {"more %":>7}', flush=True)
+    for rate in (0, SCRAPED_RATE):
+        quiet = None
+        for scrapers in (0, *SCRAPERS):
+            f = measure(SCRAPED_VMS, rate, options.seconds, scrapers=scrapers)
+            quiet = quiet or f
+            core, ratio = 100 * f['cpu'] / f['seconds'], f['p99'] / max(quiet['p99'], 1)
+            print(f'{scrapers:8} {rate:8} {f["answers"] / f["seconds"]:9.1f} {msec(f["p50"])} {msec(f["p99"])} {ratio:8.2f} '
+                  f'{f["lost"]:6} {f["rss"]:8.1f} {core:7.1f} {core - 100 * quiet["cpu"] / quiet["seconds"]:7.1f}', flush=True)
+
+
 def main():
     options = arguments()
-    parts = {'load': show_load, 'idle': show_idle, 'flood': show_flood}
+    parts = {'load': show_load, 'idle': show_idle, 'flood': show_flood, 'scraper': show_scraper}
     for name in options.only or parts:
         parts[name](options)
     print(ASKED)
