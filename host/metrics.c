@@ -490,7 +490,7 @@ int metrics_listen(struct metrics *m, const char *address, char **ret_error)
     bool wanted = address && *address != '\0';
     int r;
 
-    if (wanted && m->daemon && streq(m->address, address))
+    if (wanted && m->listener >= 0 && streq(m->address, address))
         return 0;
     r = wanted ? listen_there(m, address) : 0;
     if (r < 0) {

@@ -265,6 +265,23 @@ def test_a_client_that_drips_shuts_out_nobody(rig):
     wait_until(lambda: rig.fds() == before, 5, 'the places are free')
 
 
+def test_clients_that_do_nothing_wake_nobody(rig):
+    rig.up(others=LONG_NAMES[:100])
+    before = rig.fds()
+    for i in range(PLACES):
+        rig.client((b'', ASK[:20], ASK)[i % 3], buffer=4096)
+    wait_until(lambda: rig.fds() == before + PLACES, 5, 'all places are taken')
+
+    def woken():
+        woken, begin = rig.wakeups(), time.monotonic()
+        wait_until(lambda: time.monotonic() - begin > 0.5, 2, 'time goes by')
+        return rig.wakeups() - woken
+
+    # First what they have asked is done; a turn each ms would be some 500.
+    wait_until(lambda: woken() < 20, 6, 'it sleeps')
+    assert rig.fds() == before + PLACES
+
+
 def test_clients_that_do_not_read_shut_out_nobody(rig):
     _, guest = rig.up(others=LONG_NAMES)
     wait_until(lambda: rig.value('vmtide_vms') == 1 + len(LONG_NAMES), 5, 'it answers')
