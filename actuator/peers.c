@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "listener.h"
 #include "log.h"
 #include "service.h"
 #include "unix-socket.h"
@@ -22,8 +23,7 @@ struct peer {
 
 struct peers {
     sd_event *event;
-    sd_event_source *listen;
-    int fd;
+    struct listener *listener;
     uid_t uid;
     struct peer peers[PEERS_MAX];
     const struct peers_ops *ops;
@@ -114,7 +114,7 @@ static bool is_connected(const struct peers *p, uid_t uid)
     return false;
 }
 
-static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void on_connection(struct listener *listener, int fd, void *userdata)
 {
     struct peers *p = userdata;
     _cleanup_close_ int peer_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -123,14 +123,16 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
     struct peer *slot;
     int r;
 
-    if (peer_fd < 0)
-        return 0;
+    if (peer_fd < 0) {
+        listener_failed(listener, -errno);
+        return;
+    }
     if (getsockopt(peer_fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return 0;
+        return;
     if (cred.uid != 0 && cred.uid != p->uid) {
         log_repeated(&p->refused_fault, now_usec(), LOG_WARNING,
                 "private socket: uid %u is neither root nor the monitor's user", (unsigned)cred.uid);
-        return 0;
+        return;
     }
     /* A monitor without a connection cannot decide: two would plug and unplug against each other. Tools are
      * root's. */
@@ -138,13 +140,13 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
         log_repeated(&p->refused_fault, now_usec(), LOG_WARNING,
                 "private socket: uid %u has a connection already; a second monitor is not served",
                 (unsigned)cred.uid);
-        return 0;
+        return;
     }
     slot = free_slot(p);
     if (!slot) {
         log_repeated(&p->refused_fault, now_usec(), LOG_WARNING,
                 "private socket: uid %u: %u connections are there already", (unsigned)cred.uid, PEERS_MAX);
-        return 0;
+        return;
     }
     slot->peers = p;
     slot->uid = cred.uid;
@@ -153,7 +155,6 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
         log_warning("private socket: connection of uid %u: %s", (unsigned)cred.uid, strerror(-r));
         peer_drop(slot);
     }
-    return 0;
 }
 
 static int listen_on(const char *path, gid_t gid)
@@ -189,10 +190,9 @@ int peers_new(sd_event *event, const char *path, uid_t uid, gid_t gid, const str
     p->ops = ops;
     p->userdata = userdata;
     p->path = strdup(path);
-    p->fd = p->path ? listen_on(path, gid) : -ENOMEM;
-    r = p->fd;
+    r = p->path ? listen_on(path, gid) : -ENOMEM;
     if (r >= 0)
-        r = sd_event_add_io(event, &p->listen, p->fd, EPOLLIN, on_connection, p);
+        r = listener_new(event, r, "private socket", on_connection, p, &p->listener);
     if (r < 0) {
         peers_free(p);
         return r;
@@ -207,10 +207,9 @@ struct peers *peers_free(struct peers *p)
         return NULL;
     for (size_t i = 0; i < PEERS_MAX; i++)
         peer_drop(&p->peers[i]);
-    sd_event_source_disable_unref(p->listen);
-    if (p->fd >= 0)
+    if (p->listener)
         (void)unlink(p->path);
-    closep(&p->fd);
+    listener_free(p->listener);
     sd_event_unref(p->event);
     free(p->path);
     free(p);

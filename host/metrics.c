@@ -41,6 +41,7 @@ struct metrics {
     bool resumed;  /* somebody has waited; the library does not say that it wants to run for it */
     bool somebody; /* wants to come in */
     uint64_t full_until;
+    struct log_repeat log_accept;
     struct metrics_place places[METRICS_PLACES];
     unsigned entering;
     struct metrics_text *making;
@@ -241,6 +242,10 @@ static bool let_one_in(struct metrics *m, uint64_t now)
                    : accept4(m->listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
         m->somebody = place < 0 || errno != EAGAIN;
+        if (place >= 0 && m->somebody)
+            log_repeated(&m->log_accept, now, LOG_WARNING,
+                    "metrics: cannot take a connection: %s; trying again every %u ms", strerror(errno),
+                    (unsigned)(FULL_USEC / USEC_PER_MSEC));
         m->full_until = m->somebody ? now + FULL_USEC : 0;
         return false;
     }

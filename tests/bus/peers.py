@@ -7,6 +7,7 @@ import selectors
 import socket
 import threading
 import time
+from pathlib import Path
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -19,6 +20,11 @@ def wait_until(condition, timeout, what):
         if time.monotonic() > deadline:
             raise AssertionError(f'not in {timeout} s: {what}')
         time.sleep(0.01)
+
+
+def cpu_seconds(pid):
+    fields = Path(f'/proc/{pid}/stat').read_text(encoding='ascii').rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def listen(path):

@@ -2,6 +2,9 @@
 """What the actuator looks like on the bus, and who may call it."""
 
 import os
+import resource
+import socket
+import time
 from xml.etree import ElementTree
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from .actuator_stage import get, get_all, NAMES, plug, refused, stage, STRANGER
 from .conftest import ACTUATOR, BUILD, NOBODY, REPO
 from .dbus_client import Client, DBusError, NAME_OWNER
-from .peers import GIB, MIB, wait_until
+from .peers import GIB, MIB, cpu_seconds, wait_until
 
 
 # What it looks like
@@ -198,3 +201,21 @@ def test_installed_bus_policy(stage):
             client.call('Set', 'ssv', *level, ('s', 'debug'), at=control)
     root.call('Set', 'ssv', *level, ('s', 'debug'), at=control)
     assert stranger.call('Get', 'ss', *level, at=control) == ('debug',)
+
+
+def test_the_private_socket_without_descriptors(stage):
+    """Whoever connects cannot be taken, and goes on waiting: the loop must not turn without end."""
+    first = stage.up()
+    pid = stage.processes['actuator'].pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, before[1]))
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(str(stage.folder / 'actuator.sock'))
+        wait_until(lambda: stage.says('private socket: cannot take a connection: Too many open files') == 1, 5, 'it is said')
+        begun = cpu_seconds(pid)
+        time.sleep(2)
+        assert cpu_seconds(pid) - begun < 0.2
+        assert get(first, 'HostConnected')
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    assert get(stage.client(private=True), 'HostConnected')
+    assert stage.says('private socket: cannot take a connection') == 1

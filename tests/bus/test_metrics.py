@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import select
 import socket
 import struct
@@ -19,7 +20,7 @@ import pytest
 
 from .conftest import BUILD, REPO
 from .host_peers import HostRig
-from .peers import GIB, MIB, wait_until
+from .peers import GIB, MIB, cpu_seconds, wait_until
 
 
 def free_port():
@@ -332,6 +333,24 @@ def test_scrapers_in_a_loop_cost_a_tenth_of_the_time(rig):
             scraper.wait(5)
             scraper.stdout.close()
     assert share < 0.15
+
+
+def test_without_descriptors_it_waits(rig):
+    """Whoever connects cannot be taken, and goes on waiting: the loop must not turn without end."""
+    rig.up()
+    pid = rig.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f'/proc/{pid}/fd')), before[1]))
+    with socket.create_connection(('127.0.0.1', rig.port), 5) as client:
+        client.sendall(b'GET /metrics HTTP/1.0\r\n\r\n')
+        wait_until(lambda: rig.said('metrics: cannot take a connection: Too many open files') == 1, 5, 'it is said')
+        begun = cpu_seconds(pid)
+        time.sleep(2)
+        assert cpu_seconds(pid) - begun < 0.2
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        client.settimeout(10)
+        assert client.recv(12) == b'HTTP/1.1 200'
+    assert rig.said('metrics: cannot take a connection') == 1
 
 
 def test_a_scraper_without_pause_is_served_from_what_is_there(rig):
