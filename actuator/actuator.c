@@ -382,7 +382,7 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
     if (r >= 0)
         r = actuator_admin_start(a, o->limits_saved);
     if (r >= 0)
-        r = host_link_new(a->event, o->port ?: o->config->port, &hello, &link_ops, a, &a->link);
+        r = host_link_new(a->event, o->port ?: o->config->port, a->sysfs, &hello, &link_ops, a, &a->link);
     return r;
 }
 

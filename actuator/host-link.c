@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "host-link.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/stat.h>
+#include <sys/epoll.h>
 
-#include "actuator-config.h"
 #include "link-state.h"
 #include "log.h"
+#include "port.h"
 #include "service.h"
 #include "stream.h"
-#include "unix-socket.h"
 #include "vsock.h"
 
 /* Most that waits for a host that does not read. */
@@ -23,7 +20,10 @@ struct host_link {
     sd_event *event;
     sd_event_source *timer;
     struct stream *stream;
+    sd_event_source *connecting;
+    int connecting_fd;
     char *port;
+    char *sysfs;
     struct channel_message hello;
     const struct host_link_ops *ops;
     void *userdata;
@@ -161,6 +161,7 @@ static void act(struct host_link *l, enum link_act what, const struct channel_me
         return;
     case LINK_NOTHING:
     case LINK_OPEN:
+    case LINK_GIVE_UP:
     case LINK_HANG_UP:
     case _LINK_ACT_MAX:
     case _LINK_ACT_INVALID:
@@ -206,49 +207,6 @@ static const struct stream_ops stream_ops = {
     .closed = on_closed,
 };
 
-/* What errors of vsock say that there is none: then the port is what is missing. */
-static bool is_no_vsock(int r)
-{
-    return r == -EAFNOSUPPORT || r == -ENODEV || r == -EADDRNOTAVAIL || r == -ENETUNREACH;
-}
-
-static int open_file(const char *path)
-{
-    _cleanup_close_ int fd = -EBADF;
-    struct pollfd p;
-    struct stat st;
-
-    if (stat(path, &st) < 0)
-        return -errno;
-    if (S_ISSOCK(st.st_mode))
-        return unix_connect(path);
-    fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return -errno;
-    p = (struct pollfd){ .fd = fd, .events = POLLIN | POLLOUT };
-    if (poll(&p, 1, 0) < 0)
-        return -errno;
-    return p.revents & POLLHUP ? -ENOTCONN : TAKE_FD(fd);
-}
-
-/* The port's fd, when there is somebody at its other end. */
-static int open_port(const char *port)
-{
-    static const struct vsock_address host = { .cid = VSOCK_CID_HOST, .port = VSOCK_PORT_DEFAULT };
-    struct vsock_address to;
-    int r, vsock;
-
-    if (vsock_parse(port, &to) >= 0)
-        return vsock_connect(&to);
-    if (!streq(port, PORT_AUTO))
-        return open_file(port);
-    r = open_file(CHANNEL_PORT_PATH);
-    if (r != -ENOENT)
-        return r;
-    vsock = vsock_connect(&host);
-    return is_no_vsock(vsock) ? r : vsock;
-}
-
 /* Said once for each reason: a VM may be without its host for days. */
 static void say_not_open(struct host_link *l, int error)
 {
@@ -259,19 +217,72 @@ static void say_not_open(struct host_link *l, int error)
     l->open_error = error;
 }
 
-static void link_open(struct host_link *l)
+/* It did not come to a connection. */
+static void link_failed(struct host_link *l, int error)
 {
-    int fd = open_port(l->port), r = fd;
+    say_not_open(l, error);
+    link_state_closed(&l->state, now_usec());
+}
 
-    if (fd >= 0)
-        r = stream_new(l->event, fd, CHANNEL_LINE_MAX, OUT_MAX, &stream_ops, l, &l->stream);
+/* Takes fd over. */
+static void link_opened(struct host_link *l, int fd)
+{
+    int r = stream_new(l->event, fd, CHANNEL_LINE_MAX, OUT_MAX, &stream_ops, l, &l->stream);
+
     if (r < 0) {
-        say_not_open(l, r);
-        link_state_closed(&l->state, now_usec());
+        link_failed(l, r);
         return;
     }
     link_state_opened(&l->state, now_usec());
     say_hello(l);
+}
+
+static void stop_connecting(struct host_link *l)
+{
+    l->connecting = sd_event_source_disable_unref(l->connecting);
+    closep(&l->connecting_fd);
+    l->connecting_fd = -EBADF;
+}
+
+static int on_connected(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct host_link *l = userdata;
+    int r = vsock_connected(fd);
+
+    l->connecting = sd_event_source_disable_unref(l->connecting);
+    if (r < 0) {
+        stop_connecting(l);
+        link_failed(l, r);
+    } else
+        link_opened(l, TAKE_FD(l->connecting_fd));
+    link_settle(l, "lost");
+    return 0;
+}
+
+static void link_connecting(struct host_link *l, int fd)
+{
+    int r;
+
+    l->connecting_fd = fd;
+    r = sd_event_add_io(l->event, &l->connecting, fd, EPOLLOUT, on_connected, l);
+    if (r >= 0) {
+        link_state_connecting(&l->state, now_usec());
+        return;
+    }
+    stop_connecting(l);
+    link_failed(l, r);
+}
+
+static void link_open(struct host_link *l)
+{
+    int fd = -EBADF, r = port_open(l->port, l->sysfs, LINK_CONNECT_USEC, &fd);
+
+    if (r < 0)
+        link_failed(l, r);
+    else if (r > 0)
+        link_connecting(l, fd);
+    else
+        link_opened(l, fd);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -285,13 +296,28 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     }
     if (what == LINK_OPEN)
         link_open(l);
-    else
+    else if (what == LINK_GIVE_UP) {
+        stop_connecting(l);
+        link_failed(l, -ETIMEDOUT);
+    } else
         act(l, what, NULL);
     link_settle(l, "lost");
     return 0;
 }
 
-int host_link_new(sd_event *event, const char *port, const struct channel_message *hello,
+/* Loopback is for trying the channel without a VM. */
+static void warn_of_anybody(const char *port)
+{
+    struct vsock_address to;
+
+    if (vsock_parse(port, &to) >= 0 && vsock_is_anybody(&to))
+        log_warning(
+                "host: %s: every program of this machine may listen there and be taken for the host; only "
+                "ports to %u are root's",
+                port, VSOCK_PRIVILEGED_MAX);
+}
+
+int host_link_new(sd_event *event, const char *port, const char *sysfs, const struct channel_message *hello,
         const struct host_link_ops *ops, void *userdata, struct host_link **ret)
 {
     struct host_link *l = calloc(1, sizeof(*l));
@@ -299,18 +325,22 @@ int host_link_new(sd_event *event, const char *port, const struct channel_messag
 
     if (!l)
         return -ENOMEM;
+    l->connecting_fd = -EBADF;
     l->event = sd_event_ref(event);
     l->hello = *hello;
     l->ops = ops;
     l->userdata = userdata;
     l->port = strdup(port);
+    l->sysfs = strdup(sysfs);
     /* The first look comes from the timer too: one way in. */
-    r = l->port ? sd_event_add_time(event, &l->timer, CLOCK_MONOTONIC, 0, 50 * USEC_PER_MSEC, on_timer, l)
+    r = l->port && l->sysfs
+                ? sd_event_add_time(event, &l->timer, CLOCK_MONOTONIC, 0, 50 * USEC_PER_MSEC, on_timer, l)
                 : -ENOMEM;
     if (r < 0) {
         host_link_free(l);
         return r;
     }
+    warn_of_anybody(port);
     *ret = l;
     return 0;
 }
@@ -320,9 +350,11 @@ struct host_link *host_link_free(struct host_link *l)
     if (!l)
         return NULL;
     stream_free(l->stream);
+    stop_connecting(l);
     sd_event_source_disable_unref(l->timer);
     sd_event_unref(l->event);
     free(l->port);
+    free(l->sysfs);
     free(l);
     return NULL;
 }

@@ -5,8 +5,8 @@
 
 #include "channel.h"
 
-/* The guest's end of the channel. Opens the port (a device, a unix socket, "vsock", "vsock:PORT",
- * "vsock:CID:PORT" or PORT_AUTO), says hello, keeps the line alive and opens it again when the host has gone.
+/* The guest's end of the channel. Opens the port (as port_open()), says hello, keeps the line alive and opens
+ * it again when the host has gone.
  */
 struct host_link;
 
@@ -17,7 +17,7 @@ struct host_link_ops {
 };
 
 /* hello is copied and said on every connect. */
-int host_link_new(sd_event *event, const char *port, const struct channel_message *hello,
+int host_link_new(sd_event *event, const char *port, const char *sysfs, const struct channel_message *hello,
         const struct host_link_ops *ops, void *userdata, struct host_link **ret);
 struct host_link *host_link_free(struct host_link *l);
 

@@ -7,6 +7,7 @@
 
 #include "meminfo.h"
 #include "procfile.h"
+#include "virtio-driver.h"
 
 #define MOVABLE_FACTOR 3u
 /* Firmware keeps up to some 40 MiB of boot memory for itself: "3 x 1 GiB" is meant to hold for -m 1G. */
@@ -68,14 +69,7 @@ static int write_word(const char *root, const char *rest, const char *word)
 
 int hotplug_count_devices(const char *sysfs)
 {
-    _cleanup_(closedirp) DIR *d = NULL;
-    int r = open_dir(sysfs, "bus/virtio/drivers/virtio_mem", &d), count = 0;
-
-    if (r < 0)
-        return r == -ENOENT ? 0 : r;
-    for (struct dirent *e; (e = readdir(d));)
-        count += strncmp(e->d_name, "virtio", 6) == 0;
-    return count;
+    return virtio_driver_count(sysfs, "virtio_mem");
 }
 
 int hotplug_memory_block_size(const char *sysfs, uint64_t *ret)

@@ -8,6 +8,12 @@ static void greet(struct link_state *s, uint64_t now)
     s->pinged = false;
 }
 
+void link_state_connecting(struct link_state *s, uint64_t now)
+{
+    s->phase = LINK_CONNECTING;
+    s->deadline = now + LINK_CONNECT_USEC;
+}
+
 void link_state_opened(struct link_state *s, uint64_t now)
 {
     s->broken = false;
@@ -108,6 +114,8 @@ enum link_act link_state_timer(struct link_state *s, uint64_t now)
     switch (s->phase) {
     case LINK_CLOSED:
         return LINK_OPEN;
+    case LINK_CONNECTING:
+        return LINK_GIVE_UP;
     case LINK_GREETING:
         greet(s, now);
         return LINK_SAY_HELLO;

@@ -8,6 +8,8 @@
 
 /* A port without a client on the host hangs up for ever: leave epoll and look again. */
 #define LINK_REOPEN_USEC USEC_PER_SEC
+/* A connect over vsock is answered in less than a ms, unless the way there is full of others' packets. */
+#define LINK_CONNECT_USEC (5 * USEC_PER_SEC)
 /* A hello without a welcome is said again. */
 #define LINK_HELLO_USEC (2 * USEC_PER_SEC)
 /* After this much silence the host is asked whether it is there, and this long is waited for its answer. */
@@ -16,9 +18,10 @@
 
 enum link_phase {
     LINK_CLOSED,
-    LINK_GREETING, /* open, hello was said */
-    LINK_UP,       /* welcomed */
-    LINK_DEAF,     /* too many bad lines: not listening for a time */
+    LINK_CONNECTING, /* over vsock: the host's kernel has not answered yet */
+    LINK_GREETING,   /* open, hello was said */
+    LINK_UP,         /* welcomed */
+    LINK_DEAF,       /* too many bad lines: not listening for a time */
     _LINK_PHASE_MAX,
     _LINK_PHASE_INVALID = -EINVAL,
 };
@@ -27,6 +30,7 @@ enum link_phase {
 enum link_act {
     LINK_NOTHING,
     LINK_OPEN,
+    LINK_GIVE_UP, /* connecting */
     LINK_SAY_HELLO,
     LINK_LISTEN, /* again, and say hello */
     LINK_SAY_PING,
@@ -50,7 +54,9 @@ struct link_state {
     struct fault_window bad;
 };
 
-/* The port was opened (say hello), or closed, or could not be opened. */
+/* The port is being opened, */
+void link_state_connecting(struct link_state *s, uint64_t now);
+/* was opened (say hello), or closed, or could not be opened. */
 void link_state_opened(struct link_state *s, uint64_t now);
 void link_state_closed(struct link_state *s, uint64_t now);
 /* A message came in. A `who` in the middle means that the host began anew and knows no request any more: back

@@ -6,9 +6,9 @@
 
 #include <glib.h>
 #include <linux/vm_sockets.h>
-#include <poll.h>
 
-#define CONNECT_MSEC 200
+#include "virtio-driver.h"
+
 #define BACKLOG 128
 
 static int parse_number(const char *text, uint32_t *ret)
@@ -62,30 +62,40 @@ static int bind_privileged(int fd)
     return r;
 }
 
-static int wait_connected(int fd)
+bool vsock_has_device(const char *sysfs)
 {
-    struct pollfd p = { .fd = fd, .events = POLLOUT };
-    int error = 0, n = poll(&p, 1, CONNECT_MSEC);
-    socklen_t len = sizeof(error);
-
-    if (n == 0)
-        return -ETIMEDOUT;
-    if (n < 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        return -errno;
-    return -error;
+    return virtio_driver_count(sysfs, "vmw_vsock_virtio_transport") > 0;
 }
 
-int vsock_connect(const struct vsock_address *to)
+bool vsock_is_anybody(const struct vsock_address *to)
+{
+    return to->cid == VMADDR_CID_LOCAL && to->port > VSOCK_PRIVILEGED_MAX;
+}
+
+int vsock_connect(const struct vsock_address *to, uint64_t timeout_usec)
 {
     struct sockaddr_vm a = { .svm_family = AF_VSOCK, .svm_cid = to->cid, .svm_port = to->port };
+    struct timeval timeout = { .tv_sec = (time_t)(timeout_usec / USEC_PER_SEC),
+        .tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC) };
     _cleanup_close_ int fd = open_socket();
     int r = fd < 0 ? fd : bind_privileged(fd);
 
     if (r < 0)
         return r;
-    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-        r = errno == EINPROGRESS ? wait_connected(fd) : -errno;
-    return r < 0 ? r : TAKE_FD(fd);
+    /* By default it is 2 s. */
+    if (setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &timeout, sizeof(timeout)) < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 && errno != EINPROGRESS)
+        return -errno;
+    return TAKE_FD(fd);
+}
+
+int vsock_connected(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ? -errno : -error;
 }
 
 int vsock_listen(uint32_t port)

@@ -23,7 +23,7 @@ struct doctor_facts {
     unsigned devices;        /* that it drives */
     char online_blocks[24];  /* auto_online_blocks; empty: cannot be read */
     bool port;               /* the channel's */
-    bool vsock;              /* /dev/vsock */
+    bool vsock;              /* a device of it; loopback alone leads nowhere */
     bool cgroup2;            /* with the memory controller */
     int saved_limits;        /* 0: some were set to stay; -ENOENT: none; else they cannot be read */
     uint64_t saved_min;      /* bytes */

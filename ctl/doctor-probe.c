@@ -9,6 +9,7 @@
 #include "pressure.h"
 #include "procfile.h"
 #include "saved-limits.h"
+#include "vsock.h"
 
 #define PORT "dev/virtio-ports/org.vmtide.0"
 #define ANSWER_USEC (3 * USEC_PER_SEC)
@@ -25,6 +26,13 @@ static bool exists(const char *root, const char *path)
     g_autofree char *full = path_in(root, path);
 
     return g_file_test(full, G_FILE_TEST_EXISTS);
+}
+
+static bool has_vsock(const char *root)
+{
+    g_autofree char *sysfs = path_in(root, "sys");
+
+    return vsock_has_device(sysfs);
 }
 
 /* The first word of a file; empty when it cannot be read. */
@@ -228,7 +236,7 @@ void doctor_probe(const char *root, sd_bus *bus, struct doctor_facts *ret)
     probe_limits(root, &f);
     read_word(root, "sys/devices/system/memory/auto_online_blocks", f.online_blocks, sizeof(f.online_blocks));
     f.port = exists(root, PORT);
-    f.vsock = exists(root, "dev/vsock");
+    f.vsock = has_vsock(root);
     f.cgroup2 = has_word(root, "sys/fs/cgroup/cgroup.controllers", "memory");
     f.polkit_actions = exists(root, "usr/share/polkit-1/actions/org.vmtide.policy");
     f.host_actions = exists(root, "usr/share/polkit-1/actions/org.vmtide.host.policy");

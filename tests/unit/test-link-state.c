@@ -89,6 +89,22 @@ static void test_looks_again_and_greets(void **state)
     }
 }
 
+/* A host's kernel that does not answer is left after a time, and looked for again. */
+static void test_connecting_is_bounded(void **state)
+{
+    struct link_state s = { 0 };
+
+    link_state_connecting(&s, T0);
+    assert_int_equal(link_state_timer(&s, T0 + LINK_CONNECT_USEC - 1), LINK_NOTHING);
+    assert_int_equal(link_state_timer(&s, T0 + LINK_CONNECT_USEC), LINK_GIVE_UP);
+    link_state_closed(&s, T0 + LINK_CONNECT_USEC);
+    assert_int_equal(link_state_timer(&s, T0 + LINK_CONNECT_USEC + LINK_REOPEN_USEC), LINK_OPEN);
+    link_state_connecting(&s, T0);
+    link_state_opened(&s, T0 + 1);
+    assert_int_equal(s.phase, LINK_GREETING);
+    assert_int_equal(s.deadline, T0 + 1 + LINK_HELLO_USEC);
+}
+
 static void test_keepalive(void **state)
 {
     struct link_state s = up();
@@ -168,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_ops),
         cmocka_unit_test(test_other_version),
         cmocka_unit_test(test_looks_again_and_greets),
+        cmocka_unit_test(test_connecting_is_bounded),
         cmocka_unit_test(test_keepalive),
         cmocka_unit_test(test_no_ping_while_it_speaks),
         cmocka_unit_test(test_too_many_bad_lines),

@@ -40,9 +40,27 @@ static void test_parse(void **state)
     }
 }
 
+/* Who could be listening there: with loopback any program, but for the ports of root. */
+static void test_anybody(void **state)
+{
+    static const struct {
+        struct vsock_address to;
+        bool anybody;
+    } rows[] = {
+        { { 1, 9810 }, true },
+        { { 1, 1024 }, true },
+        { { 1, 1023 }, false },
+        { { 2, 9810 }, false },
+        { { 3, 9810 }, false },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+        assert_int_equal(vsock_is_anybody(&rows[i].to), rows[i].anybody);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_parse) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_parse), cmocka_unit_test(test_anybody) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
