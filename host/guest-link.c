@@ -43,12 +43,9 @@ static void hang_up(struct guest_link *l, const char *why)
     l->stream = stream_free(l->stream);
     log_repeated(&l->log_lost, now_usec(), LOG_NOTICE, "%s: %s; %s", l->what, why,
             l->dial ? "connecting again" : "waiting for it");
-    /* Who comes by itself does not get out of it by coming again. */
-    if (l->dial) {
-        l->cut = false;
-        (void)sd_event_source_set_enabled(l->cut_timer, SD_EVENT_OFF);
+    /* Nobody gets out of a cut by a new connection, which ends when it does not read. */
+    if (l->dial)
         dial_again(l->dial);
-    }
     l->ops->down(l, l->userdata);
 }
 
@@ -169,29 +166,29 @@ static void on_connected(int fd, void *userdata)
     struct guest_link *l = userdata;
     int r;
 
-    if (l->dial)
-        l->bad = l->lines = (struct fault_window){ 0 };
     r = stream_new(l->event, fd, CHANNEL_LINE_MAX, OUT_MAX, &stream_callbacks, l, &l->stream);
     if (r < 0) {
         hang_up(l, strerror(-r));
         return;
     }
+    if (l->cut)
+        (void)stream_pause(l->stream, true);
     l->ops->up(l, l->userdata);
 }
 
-void guest_link_accept(struct guest_link *l, int fd)
+int guest_link_accept(struct guest_link *l, int fd)
 {
     bool too_often = fault_window_add(&l->entries, ENTRIES_MAX, CHANNEL_BAD_LINES_WINDOW_USEC, now_usec());
 
     if (l->cut || too_often) {
         log_repeated(&l->log_entry, now_usec(), LOG_NOTICE, "%s: connects %s: closed", l->what,
                 l->cut ? "while it is not listened to" : "more than 100 times in 10 s");
-        close(fd);
-        return;
+        return -EBUSY;
     }
     if (l->stream)
         hang_up(l, "it connects anew");
     on_connected(fd, l);
+    return 0;
 }
 
 int guest_link_new(sd_event *event, const char *name, const char *path, const struct guest_link_ops *ops,

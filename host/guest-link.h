@@ -24,9 +24,9 @@ int guest_link_new(sd_event *event, const char *name, const char *path, const st
         void *userdata, struct guest_link **ret);
 struct guest_link *guest_link_free(struct guest_link *l);
 
-/* The guest has connected. Takes fd over; whom there was before is left. One that is not listened to, or
- * comes too often, is closed. */
-void guest_link_accept(struct guest_link *l, int fd);
+/* The guest has connected. Takes fd over, but not on failure; whom there was before is left. -EBUSY: it is
+ * not listened to, or comes too often. */
+int guest_link_accept(struct guest_link *l, int fd);
 
 /* Lost when nobody is there; ends the connection when the guest does not read. */
 void guest_link_send(struct guest_link *l, const struct channel_message *m);

@@ -207,12 +207,7 @@ static int on_enter(uint32_t cid, int fd, void *userdata)
     const struct host *h = userdata;
     const struct entry *e = g_hash_table_lookup(h->by_cid, GUINT_TO_POINTER(cid));
 
-    if (!e) {
-        close(fd);
-        return -ENOENT;
-    }
-    vm_accept(e->vm, fd);
-    return 0;
+    return e ? vm_accept(e->vm, fd) : -ENOENT;
 }
 
 int host_prepare(struct host *h, const struct host_config *config, char **ret_error)

@@ -354,9 +354,9 @@ void vm_read_rss(struct vm *vm)
         drain(vm);
 }
 
-void vm_accept(struct vm *vm, int fd)
+int vm_accept(struct vm *vm, int fd)
 {
-    guest_link_accept(vm->link, fd);
+    return guest_link_accept(vm->link, fd);
 }
 
 void vm_view(const struct vm *vm, struct vm_view *ret)

@@ -41,7 +41,7 @@ uint64_t vm_promised(const struct vm *vm);
 /* Its share has a claim, or had one that has come to its end by itself. */
 bool vm_claims(const struct vm *vm);
 /* As guest_link_accept(). */
-void vm_accept(struct vm *vm, int fd);
+int vm_accept(struct vm *vm, int fd);
 /* As vm_state_view(), with the process. */
 void vm_view(const struct vm *vm, struct vm_view *ret);
 /* As vm_state_ask_shrink(), vm_state_pause() and vm_state_resume(). */

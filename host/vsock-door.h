@@ -9,7 +9,7 @@
  * cannot choose; that it is the guest's root is said by a port that nobody else in the guest may bind. */
 struct vsock_door;
 
-/* Takes fd over. -ENOENT: no VM has this CID. */
+/* Takes fd over, but not on failure. -ENOENT: no VM has this CID; -EBUSY: it is not let in now. */
 typedef int (*vsock_door_enter_t)(uint32_t cid, int fd, void *userdata);
 
 int vsock_door_new(
