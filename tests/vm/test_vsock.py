@@ -2,11 +2,13 @@
 """The channel over vsock, in a real guest with itself: its kernel's loopback (CID 1) stands for the way to the host. The
 host's daemon runs there too, in its unit, before a scripted QEMU."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.vm.rig import GIB, MIB, RigError, wait_until
+from tests.vm.rig import GIB, GUEST_UNITS, MIB, RigError, wait_until
 from tests.vm.rig.paths import build_dir
 from tests.vm.test_job import connected, properties
 
@@ -20,10 +22,13 @@ FILES = {'/etc/systemd/system/vmtide-host.service.d/vsock.conf': DROP_IN,
 UNITS = ('vmtide-actuator.service', 'vmtide-monitor.service', 'vmtide-host.service')
 
 
+def programs(*paths):
+    return {f'/usr/bin/{Path(path).name}': ((build_dir() / path).read_bytes(), 0o755) for path in paths}
+
+
 @pytest.fixture
 def guest(installed, boot_guest):
-    helpers = {f'/usr/bin/{path.name}': (path.read_bytes(), 0o755)
-               for path in (build_dir() / 'tests/vm/guest/vmknock', build_dir() / 'tests/bench/peers/bench-peers')}
+    helpers = programs('tests/vm/guest/vmknock', 'tests/bench/peers/bench-peers')
     guest = boot_guest(KERNEL, destdir=installed, units=UNITS, files={**FILES, **helpers})
     guest.check('mkdir -p /run/peers && systemd-run -q --unit=peers bench-peers --folder /run/peers --vms 1 --rate 0 --seconds 3000')
     wait_until(lambda: guest.run('chmod 777 /run/peers/0.qmp').status == 0, 10, 'the scripted QEMU is there')
@@ -42,8 +47,8 @@ def wait_size(guest, size):
         raise RigError(f'{properties(guest, "Size", "RequestedSize", "HostConnected")}, not {size}: {logs(guest)}') from error
 
 
-def knock(guest, times, prefix=PLAIN):
-    return guest.check(f'{prefix} vmknock 1 {PORT} {times}', 120).strip()
+def knock(guest, times, prefix=PLAIN, cid=1):
+    return guest.check(f'{prefix} vmknock {cid} {PORT} {times}', 120).strip()
 
 
 def test_the_channel_over_vsock(guest):
@@ -52,6 +57,7 @@ def test_the_channel_over_vsock(guest):
     assert properties(guest, 'HostMaxSize') == [str(GIB)]
     a_plain_user_is_not_let_in(guest)
     others_are_served_while_he_knocks(guest)
+    others_are_served_while_he_waits_for_nobody(guest)
     the_host_comes_back(guest)
     root_that_comes_again_replaces_himself(guest)
 
@@ -73,14 +79,69 @@ def others_are_served_while_he_knocks(guest):
     assert connected(guest)
 
 
+def slab(guest):
+    """Bytes of the sockets of vsock."""
+    objects, size = re.search(r'^AF_VSOCK +\d+ +(\d+) +(\d+)', guest.read('/proc/slabinfo'), re.M).groups()
+    return int(objects) * int(size)
+
+
+def others_are_served_while_he_waits_for_nobody(guest):
+    """Each connection that is taken and closed stays in the kernel for a time, in a list that is searched for each
+    packet: taken without a bound they hold up the guest's own, for longer than a plug waits (5 s)."""
+    flood = guest.start_command(f'exec {PLAIN} vmknock flood 1 {PORT} 20')
+    largest = 0
+    for size in range(648, 720, 8):
+        guest.check('vmtidectl plug 8M', 10)
+        wait_size(guest, size * MIB)
+        largest = max(largest, slab(guest))
+        assert connected(guest)
+    assert flood.poll() is None, 'the flood has ended before the last plug'
+    assert int(flood.wait(60).stdout.split()[0]) > 5000
+    assert largest < 32 * MIB
+
+
 def the_host_comes_back(guest):
     guest.check('systemctl kill -s KILL vmtide-host')
     wait_until(lambda: not connected(guest), 10, 'the actuator has seen it')
-    wait_until(lambda: connected(guest) and properties(guest, 'Size') == [str(640 * MIB)], 30, 'they have met again')
+    wait_until(lambda: connected(guest) and properties(guest, 'Size') == [str(712 * MIB)], 30, 'they have met again')
 
 
 def root_that_comes_again_replaces_himself(guest):
     guest.check('systemctl kill -s KILL vmtide-actuator')
     wait_until(lambda: connected(guest), 30, 'the new actuator meets the host')
     guest.check('vmtidectl plug 128M', 20)
-    wait_size(guest, 768 * MIB)
+    wait_size(guest, 840 * MIB)
+
+
+LOOKS_SECONDS = 4  # the actuator looks every second
+
+
+def restart_actuator(guest, port, text):
+    """With another Port=; waits until TEXT is in its log."""
+    guest.write('/etc/vmtide/actuator.conf', f'[Actuator]\nPort={port}\n')
+    guest.check('journalctl --rotate --vacuum-time=1s && systemctl restart vmtide-actuator')
+    wait_until(lambda: text in guest.check('journalctl -o cat -u vmtide-actuator'), 20, f'the actuator says "{text}"')
+
+
+def test_a_program_of_the_guest_is_no_host(kernel, installed, boot_guest):
+    """Without a vsock device the kernel takes CID 2 for this machine as soon as its loopback is loaded, which a plain
+    user's socket does."""
+    guest = boot_guest(kernel, destdir=installed, units=GUEST_UNITS, files=programs('tests/vm/guest/vmknock'), channel=False)
+    # The actuator has looked for its host, and has not loaded it in doing so.
+    wait_until(lambda: 'auto: No such file or directory, looking again' in guest.check('journalctl -o cat -u vmtide-actuator'),
+               20, 'it has looked')
+    assert 'vsock' not in guest.check('lsmod')
+    assert properties(guest, 'HostConnected') == ['false']
+    spy = guest.start_command(f'exec {PLAIN} vmknock listen {PORT}')
+    spy.wait_output('listening', 20)
+    assert 'vsock_loopback' in guest.check('lsmod')
+    assert knock(guest, 1, prefix='', cid=2) == '1 of 1 answered', 'CID 2 is not this machine: the test proves nothing'
+    for port, text in (('auto', 'auto: No such file or directory, looking again'), ('vsock', 'vsock: No such device, looking again')):
+        restart_actuator(guest, port, text)
+        end = time.monotonic() + LOOKS_SECONDS
+        while time.monotonic() < end:
+            assert properties(guest, 'HostConnected') in (['false'], None)
+    assert 'of root' not in spy.stdout
+    # Loopback in so many words is what the administrator wants, and is warned of.
+    restart_actuator(guest, f'vsock:1:{PORT}', 'every program of this machine may listen there')
+    spy.wait_output('of root', 20)

@@ -45,10 +45,12 @@ class Guest:
     units     which units of it are enabled; files: more files (overlay.make())
     logs      folder for console.log, journal.log, qemu.log and host.log
     disk      an image that was made with more packages (image.image()), None for the ordinary one
+    channel   whether the guest has the port org.vmtide.0
     """
 
     def __init__(self, kernel='6.1', boot='1G', device='8G', ndevices=1, smp=2, memhp='online_movable', append='',
-                 destdir=None, units=overlay.GUEST_UNITS, files=None, logs=None, accelerator='auto', qemu_args=(), disk=None):
+                 destdir=None, units=overlay.GUEST_UNITS, files=None, logs=None, accelerator='auto', qemu_args=(), disk=None,
+                 channel=True):
         self.kernel = image.kernel(kernel)
         self.boot = parse_size(boot)
         self.device = parse_size(device)
@@ -59,6 +61,7 @@ class Guest:
         self._overlay = (destdir, units, files)
         self._accelerator = accelerator
         self._qemu_args = list(qemu_args)
+        self._channel = channel
         self._disk = disk or image.image()
         # Short, because the path of a unix socket is; open to look through, because the host daemon is not root.
         self.folder = Path(tempfile.mkdtemp(prefix='vmt-', dir='/tmp'))
@@ -96,7 +99,7 @@ class Guest:
         self._qmp = Qmp(qmp_path, self._on_event)
         self.agent = Agent(test_path)
         for path in (self.channel_path, self.host_qmp_path):
-            if os.geteuid() == 0:
+            if os.geteuid() == 0 and path.exists():
                 os.chown(path, NOBODY, NOBODY)
         self._qmp.command('cont')
         return self
@@ -114,7 +117,8 @@ class Guest:
                 '-chardev', f'file,id=journal,path={self.logs}/journal.log', '-device', 'virtconsole,chardev=journal',
                 '-qmp', f'unix:{self.folder}/rig-qmp.sock,server=on,wait=off',
                 '-qmp', f'unix:{self.host_qmp_path},server=on,wait=off']
-        for name, path in (('org.vmtide.0', self.channel_path), ('org.vmtide.test.0', self.folder / 'test.sock')):
+        ports = (('org.vmtide.0', self.channel_path), ('org.vmtide.test.0', self.folder / 'test.sock'))
+        for name, path in ports if self._channel else ports[1:]:
             argv += ['-chardev', f'socket,id={name},path={path},server=on,wait=off',
                      '-device', f'virtserialport,chardev={name},name={name}']
         for i, name in enumerate(self.devices):
