@@ -61,10 +61,13 @@ static void on_ready(struct listener *listener, int fd, void *userdata)
             listener_failed(listener, r);
             return;
         }
-        if (let_in(d, r, &from) || bucket_take(&d->refusals, now_usec()))
+        if (let_in(d, r, &from))
             continue;
-        listener_pause(listener, REFUSALS_PAUSE_USEC);
-        return;
+        (void)bucket_take(&d->refusals, now_usec());
+        if (bucket_wait(&d->refusals, now_usec()) > 0) {
+            listener_pause(listener, REFUSALS_PAUSE_USEC);
+            return;
+        }
     }
 }
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.vm.rig import GIB, GUEST_UNITS, MIB, RigError, wait_until
 from tests.vm.rig.paths import build_dir
+from tests.vm.rig.silent_vsock import SilentVsock
 from tests.vm.test_job import connected, properties
 
 KERNEL = '6.12'
@@ -145,3 +146,22 @@ def test_a_program_of_the_guest_is_no_host(kernel, installed, boot_guest):
     # Loopback in so many words is what the administrator wants, and is warned of.
     restart_actuator(guest, f'vsock:1:{PORT}', 'every program of this machine may listen there')
     spy.wait_output('of root', 20)
+
+
+def test_a_host_that_does_not_answer_holds_up_nobody(kernel, installed, boot_guest, tmp_path):
+    """With a device CID 2 is the host, whoever listens in the guest; and the actuator waits for it in its loop."""
+    with SilentVsock(tmp_path / 'vsock', 7) as device:
+        guest = boot_guest(kernel, destdir=installed, units=GUEST_UNITS, files=programs('tests/vm/guest/vmknock'),
+                           channel=False, qemu_args=device.arguments())
+        assert 'vmw_vsock_virtio_transport ' in guest.check('lsmod')
+        spy = guest.start_command(f'exec {PLAIN} vmknock listen {PORT}')
+        spy.wait_output('listening', 20)
+        assert knock(guest, 1) == '1 of 1 answered'
+        restart_actuator(guest, 'auto', 'auto: Connection timed out, looking again')
+        # Most of the time it is connecting: what it sleeps in is its loop and nothing else.
+        places = guest.check('pid=$(systemctl show -P MainPID vmtide-actuator); for i in $(seq 200); do cat /proc/$pid/wchan; '
+                             'echo; sleep 0.03; done', 60).split()
+        assert 'ep_poll' in ' '.join(places) or 'do_epoll_wait' in ' '.join(places), places
+        assert not [place for place in places if 'vsock' in place or 'poll_schedule' in place or 'do_sys_poll' in place], places
+        assert properties(guest, 'HostConnected') == ['false']
+        assert 'of root' not in spy.stdout
