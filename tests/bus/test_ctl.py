@@ -349,6 +349,11 @@ def test_doctor(whole):
     report = ctl(whole, 'doctor', '--root', whole.folder)
     assert report.returncode == 3 and '3 faults' in report.stdout and 'virtserialport' in report.stdout
     assert all(len(line) <= 80 for line in report.stdout.splitlines())
+    # Loopback makes the one, a device the other.
+    for path, faults in (('dev/vsock', 3), ('sys/bus/virtio/drivers/vmw_vsock_virtio_transport/virtio5', 2)):
+        (whole.folder / path).mkdir(parents=True)
+        report = ctl(whole, 'doctor', '--root', whole.folder)
+        assert report.returncode == faults and f'{faults} faults' in report.stdout
 
 
 def test_doctor_without_a_bus(tmp_path):
