@@ -17,7 +17,8 @@ const struct client_daemon client_actuator = { ACTUATOR_NAME, ACTUATOR_PATH, "Ac
 const struct client_daemon client_host = { HOST_NAME, HOST_PATH, "Host1" };
 const struct client_daemon client_monitor = { MONITOR_NAME, MONITOR_PATH, "Monitor1" };
 
-int client_fail(const char *what, int r, const sd_bus_error *error)
+static int fail_as(
+        const char *what, int r, const sd_bus_error *error, struct fault (*judge)(const char *error_name))
 {
     _cleanup_(sd_bus_error_free) sd_bus_error own = SD_BUS_ERROR_NULL;
     struct fault f;
@@ -26,11 +27,29 @@ int client_fail(const char *what, int r, const sd_bus_error *error)
         (void)sd_bus_error_set_errno(&own, r);
         error = &own;
     }
-    f = fault_of(error->name);
+    f = judge(error->name);
     log_error("%s: %s", what, error->message ?: error->name);
     if (f.advice)
         log_error("%s", f.advice);
     return -(int)f.status;
+}
+
+int client_fail(const char *what, int r, const sd_bus_error *error)
+{
+    return fail_as(what, r, error, fault_of);
+}
+
+/* The daemon's texts begin with the VM's name themselves. */
+static int fail_of_vm(const char *vm, int r, const sd_bus_error *error)
+{
+    g_autofree char *begin = g_strconcat(vm, ": ", NULL);
+    sd_bus_error bare = *error;
+
+    if (bare.message && g_str_has_prefix(bare.message, begin))
+        bare.message += strlen(begin);
+    if (sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_OBJECT))
+        bare.message = "there is no such VM";
+    return fail_as(vm, r, &bare, fault_of_host);
 }
 
 int client_open(const char *address, bool ask_password, struct client *ret)
@@ -61,7 +80,8 @@ void client_close(struct client *c)
     c->bus = sd_bus_flush_close_unref(c->bus);
 }
 
-static int call_with_agent(struct client *c, sd_bus_message *m, const char *what, sd_bus_message **ret_reply)
+static int call_with_agent(struct client *c, sd_bus_message *m, const char *what, sd_bus_message **ret_reply,
+        int (*fail)(const char *what, int r, const sd_bus_error *error))
 {
     _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
     pid_t agent = 0;
@@ -71,7 +91,7 @@ static int call_with_agent(struct client *c, sd_bus_message *m, const char *what
         (void)agent_start(&agent);
     r = sd_bus_call(c->bus, m, ACT_USEC, &error, ret_reply);
     agent_stop(agent);
-    return r < 0 ? client_fail(what, r, &error) : 0;
+    return r < 0 ? fail(what, r, &error) : 0;
 }
 
 int client_act_vm(struct client *c, const char *vm, const char *member, const char *types, ...)
@@ -89,7 +109,7 @@ int client_act_vm(struct client *c, const char *vm, const char *member, const ch
     if (r >= 0)
         r = sd_bus_message_appendv(m, types, args);
     va_end(args);
-    return r < 0 ? client_fail(vm, r, NULL) : call_with_agent(c, m, vm, &reply);
+    return r < 0 ? client_fail(vm, r, NULL) : call_with_agent(c, m, vm, &reply, fail_of_vm);
 }
 
 int client_act(struct client *c, const struct client_daemon *d, const char *member,
@@ -107,7 +127,7 @@ int client_act(struct client *c, const struct client_daemon *d, const char *memb
     va_end(args);
     if (r < 0)
         return client_fail(member, r, NULL);
-    r = call_with_agent(c, m, member, &reply);
+    r = call_with_agent(c, m, member, &reply, client_fail);
     if (r >= 0 && ret_reply)
         *ret_reply = TAKE_PTR(reply);
     return r;

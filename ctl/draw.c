@@ -125,3 +125,22 @@ const char *draw_span(char buf[static DRAW_SHORT_MAX], uint64_t usec)
     (void)snprintf(buf, DRAW_SHORT_MAX, "%" PRIu64 " %s", usec / units[i].unit, units[i].name);
     return buf;
 }
+
+/* The last line is for what comes after the text, or says what is missing. */
+void draw_cut(GString *text, unsigned rows)
+{
+    unsigned lines = 0, left = 0;
+    char *cut = NULL;
+
+    for (char *at = text->str; (at = strchr(at, '\n')); at++) {
+        lines++;
+        if (lines + 2 == MAX_OF(rows, 3u))
+            cut = at + 1;
+        else if (cut)
+            left++;
+    }
+    if (lines < MAX_OF(rows, 3u) || !cut)
+        return;
+    g_string_truncate(text, (gsize)(cut - text->str));
+    g_string_append_printf(text, "… %u more; a taller terminal or host list shows them\n", left);
+}

@@ -56,3 +56,6 @@ const char *draw_permyriad(char buf[static DRAW_SHORT_MAX], uint32_t permyriad);
 const char *draw_span(char buf[static DRAW_SHORT_MAX], uint64_t usec);
 #define DRAW_PERMYRIAD(v) draw_permyriad((char[DRAW_SHORT_MAX]){ 0 }, (v))
 #define DRAW_SPAN(v) draw_span((char[DRAW_SHORT_MAX]){ 0 }, (v))
+
+/* To so many lines, of which the last one is empty or says how many are left out. */
+void draw_cut(GString *text, unsigned rows);

@@ -56,3 +56,25 @@ struct fault fault_of(const char *error_name)
             return faults[i].fault;
     return (struct fault){ FAULT_REFUSED, NULL };
 }
+
+struct fault fault_of_host(const char *error_name)
+{
+    static const char not_running[] =
+            "start it on this machine: systemctl start vmtide-host; vmtidectl host doctor says more";
+    static const struct {
+        const char *name;
+        const char *advice;
+    } other[] = {
+        { ERROR_LIMIT_EXCEEDED, "vmtidectl host show tells the VM's limits" },
+        { ERROR_BUSY, "vmtidectl host show tells its state" },
+        { ERROR_HOST_UNAVAILABLE, "vmtidectl host doctor tells what it waits for" },
+        { DBUS_ERROR("ServiceUnknown"), not_running },
+        { DBUS_ERROR("NameHasNoOwner"), not_running },
+    };
+    struct fault f = fault_of(error_name);
+
+    for (size_t i = 0; i < ELEMENTSOF(other); i++)
+        if (streq(error_name, other[i].name))
+            f.advice = other[i].advice;
+    return f;
+}

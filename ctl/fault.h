@@ -25,3 +25,5 @@ struct fault {
 
 /* Of a D-Bus error by its name. */
 struct fault fault_of(const char *error_name);
+/* The same of a call to a host's daemon. */
+struct fault fault_of_host(const char *error_name);

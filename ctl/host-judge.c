@@ -29,8 +29,9 @@ static const char *remedy_of_state(const char *state)
         const char *state;
         const char *remedy;
     } rows[] = {
-        { "no-qemu",
-                "start the VM, or look whether QEMU listens on the socket of QMP= and nobody else uses it" },
+        { "no-qemu", "start the VM, or look whether QEMU listens on the socket of QMP= and nobody else uses "
+                     "it; with "
+                     "Domain=, whether libvirtd answers vmtide-host's user" },
         { "no-numbers", "Device= must name the id of its virtio-mem device; the daemon's log says more" },
         { "over-held",
                 "the guest uses memory that it unplugged: bound the VM's cgroup, and look into the guest" },

@@ -99,8 +99,9 @@ void host_screen_list(
 
     put_host(out, s, json_object_get(root, "Host1"));
     if (json_array_size(vms) == 0) {
-        g_string_append(
-                out, "no VM is configured: host.conf or a file in host.d names them (vmtide.conf(5))\n");
+        g_string_append(out, "no VM: host.conf or a file in host.d names them, and domains of libvirt's come "
+                             "when they run "
+                             "(vmtide.conf(5))\n");
         return;
     }
     draw_colour(out, s, DRAW_BOLD, "%-*s %-10s %9s %9s %9s %6s %-8s %-15s %s", NAME_WIDTH, "VM", "STATE",

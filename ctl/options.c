@@ -50,7 +50,7 @@ static void add_of_verb(GOptionContext *context, struct raw *r, unsigned wanted)
     } all[] = {
         { VERB_OPTION_MIN, { "min", 0, 0, G_OPTION_ARG_STRING, &r->min, "Never unplug below this", "SIZE" } },
         { VERB_OPTION_MAX, { "max", 0, 0, G_OPTION_ARG_STRING, &r->max,
-                                   "Never plug above this; 0: the host's limit", "SIZE" } },
+                                   "Never plug above this; 0: no bound of its own", "SIZE" } },
         { VERB_OPTION_PERSIST, { "persist", 0, 0, G_OPTION_ARG_NONE, &r->persist,
                                        "Keep it over restarts and reboots", NULL } },
         { VERB_OPTION_RESET,
@@ -71,19 +71,25 @@ static void add_of_verb(GOptionContext *context, struct raw *r, unsigned wanted)
                     context, (const GOptionEntry[]){ all[i].entry, { .long_name = NULL } }, NULL);
 }
 
-static char *help_of_all(GOptionContext *context)
+static void put_verb(GString *text, const struct verb_spec *s)
+{
+    g_autofree char *left = g_strdup_printf("%s%s%s", s->name, *s->usage ? " " : "", s->usage);
+
+    if (g_utf8_strlen(left, -1) > 26)
+        g_string_append_printf(text, "  %s\n  %28s%s\n", left, "", s->summary);
+    else
+        g_string_append_printf(
+                text, "  %s%*s%s\n", left, (int)(28 - g_utf8_strlen(left, -1)), "", s->summary);
+}
+
+/* first: what the verbs begin with. */
+static char *help_of_all(GOptionContext *context, const char *first)
 {
     g_autoptr(GString) text = g_string_new("Verbs:\n");
 
     for (enum verb v = 0; v < _VERB_MAX; v++) {
-        const struct verb_spec *s = verb_spec(v);
-        g_autofree char *left = g_strdup_printf("%s%s%s", s->name, *s->usage ? " " : "", s->usage);
-
-        if (g_utf8_strlen(left, -1) > 26)
-            g_string_append_printf(text, "  %s\n  %28s%s\n", left, "", s->summary);
-        else
-            g_string_append_printf(
-                    text, "  %s%*s%s\n", left, (int)(28 - g_utf8_strlen(left, -1)), "", s->summary);
+        if (g_str_has_prefix(verb_spec(v)->name, first))
+            put_verb(text, verb_spec(v));
     }
     g_string_append(text, "\nA SIZE is 512M or 1.5G (1024 each). Without a verb: status. See vmtidectl(1).");
     g_option_context_set_summary(context, "Shows and steers how a guest's memory follows its demand.");
@@ -231,6 +237,10 @@ static int parse_verb(
     k = parse_words(context, words, ret_text);
     if (k < 0)
         return k;
+    if (r->help && o->all_of_host) {
+        *ret_text = help_of_all(context, "host ");
+        return 1;
+    }
     if (r->help) {
         *ret_text = help_of_verb(context, s);
         return 1;
@@ -250,7 +260,7 @@ static int parse_head(struct raw *r, char ***words, char **ret_text)
     if (k < 0)
         return k;
     if (r->help) {
-        *ret_text = help_of_all(context);
+        *ret_text = help_of_all(context, "");
         return 1;
     }
     return 0;
@@ -273,7 +283,7 @@ static char **split_command(char **argv, char ***ret_command)
 }
 
 /* "host" and what comes after it are one verb; alone it is the list. */
-static void join_host(char **words)
+static void join_host(char **words, bool *ret_alone)
 {
     bool alone = !words[0] || !words[1] || !words[2] || words[2][0] == '-';
     char *joined;
@@ -283,6 +293,7 @@ static void join_host(char **words)
     joined = g_strconcat("host ", alone ? "list" : words[2], NULL);
     g_free(words[1]);
     words[1] = joined;
+    *ret_alone = alone;
     if (alone)
         return;
     g_free(words[2]);
@@ -312,7 +323,7 @@ static int parse_all(char ***words, struct raw *r, struct ctl_options *o, char *
     int k = parse_head(r, words, ret_text);
 
     if (k == 0)
-        join_host(*words);
+        join_host(*words, &o->all_of_host);
     if (k == 0)
         k = find_verb((*words)[1], o, ret_text);
     if (k == 0 && (*words)[1]) {

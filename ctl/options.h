@@ -11,6 +11,7 @@
 
 struct ctl_options {
     enum verb verb;
+    bool all_of_host; /* host, and no verb after it */
     bool json;
     bool ask_password;
     char *bus;     /* NULL: the system bus */

@@ -49,6 +49,14 @@ static int flush(void)
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : -(errno ?: EIO);
 }
 
+void terminal_cut(GString *text)
+{
+    struct winsize size;
+
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) >= 0 && size.ws_row > 0)
+        draw_cut(text, size.ws_row);
+}
+
 int terminal_print(const GString *text)
 {
     (void)fwrite(text->str, 1, text->len, stdout);

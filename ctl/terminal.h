@@ -16,5 +16,7 @@ struct screen_clock terminal_clock(void);
 
 /* Both flush; -EPIPE and the like when nobody reads any more. */
 int terminal_print(const GString *text);
+/* To the lines that the terminal has: a last line says how many more there are. */
+void terminal_cut(GString *text);
 /* One line when compact, for streams of values. */
 int terminal_print_json(const json_t *value, bool compact);

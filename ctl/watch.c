@@ -12,6 +12,8 @@
 /* A column of the sparkline is a second; changes are shown at once, but not faster than an eye sees. */
 #define EVERY_USEC USEC_PER_SEC
 #define CHANGE_USEC (100 * USEC_PER_MSEC)
+/* Thousands of VMs change all the time: no more than one part in so many of the time goes into looking. */
+#define TAKES_MAX 10u
 
 struct watch {
     struct client *client;
@@ -19,6 +21,7 @@ struct watch {
     sd_event_source *timer;
     struct screen_history history;
     uint64_t column_at; /* when the last column was added; CLOCK_BOOTTIME */
+    uint64_t took_usec; /* to read and draw it last */
     uint32_t left;      /* 0: without end */
     bool json;
     bool screen;
@@ -69,6 +72,9 @@ static int show_host(struct watch *w)
     if (w->json)
         return terminal_print_json(root, true) < 0 ? -(int)FAULT_INTERNAL : 0;
     host_screen_list(plain, &style, root, &now);
+    if (w->screen)
+        terminal_cut(plain);
+    w->took_usec = sub_floor(terminal_clock().boottime_usec, now.boottime_usec);
     out = w->screen ? in_place(plain) : g_string_new(plain->str);
     return terminal_print(out) < 0 ? -(int)FAULT_INTERNAL : 0;
 }
@@ -116,7 +122,7 @@ static int on_signal_of_daemon(sd_bus_message *m, void *userdata, sd_bus_error *
 
     if (sd_event_now(w->event, CLOCK_MONOTONIC, &soon) < 0 || sd_event_source_get_time(w->timer, &at) < 0)
         return 0;
-    soon += CHANGE_USEC;
+    soon += MAX_OF(CHANGE_USEC, TAKES_MAX * w->took_usec);
     if (soon < at)
         (void)sd_event_source_set_time(w->timer, soon);
     return 0;
@@ -176,12 +182,13 @@ int run_watch(struct client *c, const struct ctl_options *o)
     if (r < 0)
         r = client_fail("watch", r, NULL);
     else {
-        /* The alternate screen: what was there before comes back. No cursor in the way. */
+        /* The alternate screen: what was there before comes back. No cursor in the way, and what is too long
+         * for its line ends there. */
         if (w.screen)
-            (void)fputs("\033[?1049h\033[?25l", stdout);
+            (void)fputs("\033[?1049h\033[?25l\033[?7l", stdout);
         r = sd_event_loop(w.event);
         if (w.screen) {
-            (void)fputs("\033[?25h\033[?1049l", stdout);
+            (void)fputs("\033[?7h\033[?25h\033[?1049l", stdout);
             (void)fflush(stdout);
         }
     }

@@ -13,13 +13,17 @@ static int fail(int r, const char *error, const char **ret_error)
     return r;
 }
 
-static int keep(struct entry *e, const struct override *o, bool persist, const char **ret_error,
-        char ret_text[static HOST_TEXT_MAX])
+static int keep(struct entry *e, enum override_part part, const struct override *o, bool persist,
+        const char **ret_error, char ret_text[static HOST_TEXT_MAX])
 {
     g_autofree char *error = NULL;
+    const char *end;
 
-    if (overrides_set(e->host->overrides, e->configured.name, o, persist, &error) < 0) {
+    if (overrides_set(e->host->overrides, e->configured.name, part, o, persist, &error) < 0) {
         (void)snprintf(ret_text, HOST_TEXT_MAX, "%s: nothing is set: %s", e->configured.name, error);
+        /* Half a character is no text for the bus. */
+        if (!g_utf8_validate(ret_text, -1, &end))
+            ret_text[end - ret_text] = '\0';
         return fail(-EIO, "org.freedesktop.DBus.Error.IOError", ret_error);
     }
     entry_take_overrides(e);
@@ -38,6 +42,12 @@ static int check_limits(const struct entry *e, const struct override *o, const c
                 FORMAT_BYTES(o->min_size), FORMAT_BYTES(o->max_size));
         return fail(-EINVAL, ERROR_INVALID_SIZE, ret_error);
     }
+    if (o->has_limits && o->max_size > 0 && o->max_size < v.block_size) {
+        (void)snprintf(ret_text, HOST_TEXT_MAX,
+                "%s: a max size of %s is less than a block of its devices, %s; 0 is what they can hold",
+                v.name, FORMAT_BYTES(o->max_size), FORMAT_BYTES(v.block_size));
+        return fail(-EINVAL, ERROR_INVALID_SIZE, ret_error);
+    }
     if (v.device_max > 0 && o->min_size > v.device_max) {
         (void)snprintf(ret_text, HOST_TEXT_MAX, "%s: a min size of %s is more than its devices can hold, %s",
                 v.name, FORMAT_BYTES(o->min_size), FORMAT_BYTES(v.device_max));
@@ -51,16 +61,14 @@ int host_set_limits(struct host *h, struct vm *vm, uint64_t min, uint64_t max, b
 {
     struct entry *e = host_entry(h, vm_name(vm));
     bool reset = min == HOST_KEEP && max == HOST_KEEP;
-    struct override o;
+    struct override o = { .has_limits = !reset };
     int r;
 
-    overrides_get(h->overrides, vm_name(vm), &o);
-    o.has_limits = !reset;
     o.min_size = reset ? 0 : min == HOST_KEEP ? e->settings.min_size : min;
     o.max_size = reset ? 0 : max == HOST_KEEP ? e->settings.max_size : max == 0 ? UINT64_MAX : max;
     r = check_limits(e, &o, ret_error, ret_text);
     if (r >= 0)
-        r = keep(e, &o, persist, ret_error, ret_text);
+        r = keep(e, OVERRIDE_LIMITS, &o, persist, ret_error, ret_text);
     if (r < 0)
         return r;
     log_info("%s: limits %s: min size %s, max size %s%s", vm_name(vm),
@@ -73,7 +81,7 @@ int host_set_weight(struct host *h, struct vm *vm, uint32_t weight, bool persist
         char ret_text[static HOST_TEXT_MAX])
 {
     struct entry *e = host_entry(h, vm_name(vm));
-    struct override o;
+    struct override o = { .has_weight = weight > 0, .weight = weight };
     int r;
 
     if (weight > SHARE_WEIGHT_MAX) {
@@ -81,10 +89,7 @@ int host_set_weight(struct host *h, struct vm *vm, uint32_t weight, bool persist
                 SHARE_WEIGHT_MAX, weight);
         return fail(-EINVAL, "org.freedesktop.DBus.Error.InvalidArgs", ret_error);
     }
-    overrides_get(h->overrides, vm_name(vm), &o);
-    o.has_weight = weight > 0;
-    o.weight = weight;
-    r = keep(e, &o, persist, ret_error, ret_text);
+    r = keep(e, OVERRIDE_WEIGHT, &o, persist, ret_error, ret_text);
     if (r < 0)
         return r;
     log_info("%s: weight %s%u%s", vm_name(vm),

@@ -107,6 +107,12 @@ static int check_shrink(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return r < 0 ? r : check_text(reason, "the reason", error);
 }
 
+static int no_guest(const struct vm_view *v, sd_bus_error *error)
+{
+    return sd_bus_error_setf(error, ERROR_HOST_UNAVAILABLE, "%s is %s: no guest is there that could be asked",
+            v->name, vm_life_to_string(v->life));
+}
+
 static int apply_shrink(sd_bus_message *m, struct host *h, struct vm *vm, sd_bus_error *error)
 {
     struct vm_view v;
@@ -117,6 +123,12 @@ static int apply_shrink(sd_bus_message *m, struct host *h, struct vm *vm, sd_bus
     if (r < 0)
         return r;
     vm_view(vm, &v);
+    if (v.paused_until > 0 || v.life == VM_LIFE_MIGRATING)
+        return sd_bus_error_setf(error, ERROR_BUSY, "%s: %s: nothing is unplugged until that is over", v.name,
+                v.paused_until > 0 ? "it is paused, which Resume ends" : "it is migrating");
+    if (v.life == VM_LIFE_NO_QEMU || v.life == VM_LIFE_NO_NUMBERS || v.life == VM_LIFE_RESETTING ||
+            v.life == VM_LIFE_NO_GUEST)
+        return no_guest(&v, error);
     if (size >= v.requested_size || size < v.min_size)
         return sd_bus_error_setf(error, ERROR_INVALID_SIZE,
                 "%s: %s is no size to shrink to: it is from the min size of %s up to below the requested "
@@ -124,8 +136,7 @@ static int apply_shrink(sd_bus_message *m, struct host *h, struct vm *vm, sd_bus
                 "of %s",
                 v.name, FORMAT_BYTES(size), FORMAT_BYTES(v.min_size), FORMAT_BYTES(v.requested_size));
     if (vm_ask_shrink(vm, size, *reason ? reason : "an administrator asks") < 0)
-        return sd_bus_error_setf(error, ERROR_HOST_UNAVAILABLE,
-                "%s is %s: no guest is there that could be asked", v.name, vm_life_to_string(v.life));
+        return no_guest(&v, error);
     return sd_bus_reply_method_return(m, NULL);
 }
 

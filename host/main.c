@@ -113,7 +113,10 @@ static int load_config(const struct host_program *p, struct host_config **ret, c
 /* None is no fault: they come with the configuration's next load. */
 static void say_what_is_served(const struct host_config *c)
 {
-    if (c->vms->len == 0)
+    if (c->all_domains)
+        log_info("serving libvirt's domains as they come, and %u VMs by name, host reserve %s", c->vms->len,
+                FORMAT_BYTES(c->host_reserve));
+    else if (c->vms->len == 0)
         log_warning("no VM is configured: add a group [VM NAME] to the configuration and reload");
     else
         log_info("serving %u VMs, host reserve %s", c->vms->len, FORMAT_BYTES(c->host_reserve));

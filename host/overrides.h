@@ -19,15 +19,22 @@ struct override {
     uint32_t weight;
 };
 
-/* Reads the file; one that is not there is empty, one that cannot be read is said and left alone until
- * something is saved. path NULL: nothing is kept. */
+/* Reads the file; one that is not there is empty, one that cannot be read is said and left alone, and
+ * nothing is saved until it was mended or taken away and read again. path NULL: nothing is kept. */
 struct overrides *overrides_new(const char *path);
 struct overrides *overrides_free(struct overrides *o);
 
 /* Zero when nothing was set. */
 void overrides_get(const struct overrides *o, const char *name, struct override *ret);
 
-/* persist: the file has it too afterwards, or no longer when nothing of it is set. Otherwise the file stays
- * as it is. -EIO with *ret_error (g_free), and nothing has changed. */
-int overrides_set(
-        struct overrides *o, const char *name, const struct override *one, bool persist, char **ret_error);
+enum override_part {
+    OVERRIDE_LIMITS = 1 << 0,
+    OVERRIDE_WEIGHT = 1 << 1,
+    OVERRIDE_BOTH = OVERRIDE_LIMITS | OVERRIDE_WEIGHT,
+};
+
+/* Sets these parts of one, the other part stays. persist: the file has them too afterwards, or no longer when
+ * they are not set. Otherwise the file stays as it is, as does one that could not be read at the start. -EIO
+ * with *ret_error (g_free), and nothing has changed. */
+int overrides_set(struct overrides *o, const char *name, enum override_part parts, const struct override *one,
+        bool persist, char **ret_error);

@@ -208,6 +208,7 @@ void vm_state_view(const struct vm_state *s, uint64_t now, struct vm_view *ret)
         .boot_size = s->boot_size,
         .min_size = l.min_size,
         .max_size = l.max_size,
+        .block_size = l.block_size,
         .device_max = s->known ? devices_max(s->devices, s->settings.n_devices) : 0,
         .weight = s->settings.weight,
         .stats = s->stats,

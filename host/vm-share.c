@@ -65,8 +65,9 @@ static uint64_t claim_of(const struct vm_state *s, uint64_t now)
 
     if (!s->known)
         return 0;
+    /* What is committed may be more than a max size that was lowered since. */
     if (wanted > vm_state_committed(s))
-        return MIN_OF(wanted, vm_state_limits(s).max_size) - vm_state_committed(s);
+        return sub_floor(MIN_OF(wanted, vm_state_limits(s).max_size), vm_state_committed(s));
     return now < s->claim_until ? s->claim : 0;
 }
 

@@ -89,6 +89,9 @@ void vm_state_configure(struct vm_state *s, const struct vm_settings *settings, 
     bool rate = settings->request_rate != s->settings.request_rate ||
                 settings->request_burst != s->settings.request_burst;
 
+    /* A new min size does not wait for the next try of the old one. */
+    if (s->settings.min_size != settings->min_size)
+        s->min_retry_at = now;
     s->settings.min_size = settings->min_size;
     s->settings.max_size = settings->max_size;
     s->settings.weight = settings->weight;

@@ -29,6 +29,7 @@ struct vm_view {
     enum vm_life life;
     uint64_t size, requested_size, boot_size; /* bytes, 0 until QEMU has said them */
     uint64_t min_size, max_size;              /* in force */
+    uint64_t block_size;                      /* of the devices, 0 until QEMU has said it */
     uint64_t device_max;                      /* what the devices can hold, 0 until QEMU has said it */
     uint32_t weight;
     struct vm_stats stats; /* time 0: the guest said nothing */

@@ -86,8 +86,19 @@ def test_acts(two):
 def test_what_goes_wrong_is_said(two):
     over = two.ctl('host', 'set-limits', 'guest', '--min', '3G', '--max', '2G')
     assert over.returncode == 1 and '3G' in over.stderr and '2G' in over.stderr
+    assert over.stderr.count('guest: ') == 1
     nobody = two.ctl('host', 'resume', 'nobody')
-    assert nobody.returncode == 1 and 'host list' in nobody.stderr
+    assert nobody.returncode == 1 and 'no such VM' in nobody.stderr and 'host list' in nobody.stderr
+    tiny = two.ctl('host', 'set-limits', 'guest', '--max', '4')
+    assert tiny.returncode == 1 and '2M' in tiny.stderr and two.json('show', 'guest')['MaxSize'] == 4 * GIB
+    assert two.ctl('host', 'pause', 'guest').returncode == 0
+    paused = two.ctl('host', 'shrink', 'guest', '512M')
+    assert paused.returncode == 75 and 'paused' in paused.stderr
+    assert two.ctl('host', 'resume', 'guest').returncode == 0
+    two.vms['guest'][1].hang_up()
+    wait_until(lambda: two.json('show', 'guest')['State'] == 'no-guest', 5, 'the guest has gone')
+    alone = two.ctl('host', 'shrink', 'guest', '512M')
+    assert alone.returncode == 69 and 'no-guest' in alone.stderr and 'host doctor' in alone.stderr
     stranger = {'prefix': ['setpriv', f'--reuid={STRANGER}', f'--regid={STRANGER}', '--clear-groups'], 'program': BUILD_COPY / 'vmtidectl'}
     denied = two.ctl('host', 'set-weight', 'guest', '5', **stranger)
     assert denied.returncode == 77 and 'polkit rule' in denied.stderr
@@ -95,8 +106,20 @@ def test_what_goes_wrong_is_said(two):
     assert two.stop() == 0
     gone = two.ctl('host', 'list')
     assert gone.returncode == 69 and 'vmtide-host' in gone.stderr
+    for verb in (('pause', 'guest'), ('set-weight', 'guest', '7')):
+        gone = two.ctl('host', *verb)
+        assert gone.returncode == 69 and 'vmtide-host' in gone.stderr and 'actuator' not in gone.stderr
     two.start(two.vm_option('guest', max='4G'))
     two.client()
+
+
+def test_help_of_host_has_all_its_verbs(rig):
+    shown = rig.ctl('host', '--help')
+    verbs = ('list', 'show', 'watch', 'set-limits', 'set-weight', 'shrink', 'pause', 'resume', 'doctor')
+    assert shown.returncode == 0 and all(f'  host {verb}' in shown.stdout for verb in verbs)
+    assert 'reservations' not in shown.stdout
+    rig.start()
+    rig.client()
 
 
 def test_watch(two):

@@ -257,6 +257,13 @@ def test_a_saved_file_of_somebody_elses_is_not_believed(stage):
     assert stage.said('makes no sense') == 3
 
 
+def test_a_min_size_that_is_raised_again_is_followed_at_once(stage):
+    qemu, _, client = stage.up(max='4G')
+    for size in (GIB, 2 * GIB, 3 * GIB):
+        client.call('SetLimits', 'ttb', size, 0, False, at=at())
+        wait_until(lambda size=size: qemu.requested['vm0'] == size, 5, 'not only when the last one is tried again')
+
+
 def test_shrink_and_pause(stage):
     _, guest, client = stage.up(max='4G')
     guest.resize(1, 2 * GIB)

@@ -140,6 +140,23 @@ static void test_claims(void **state)
     world_end(&w);
 }
 
+/* A guest above a lowered max asks for more while a change of its is on its way: it claims nothing. */
+static void test_nobody_claims_above_its_max(void **state)
+{
+    struct world w;
+
+    world_start(&w, 1);
+    world_resize(&w, 1, GIB(2));
+    world_run(&w, SECOND);
+    w.s.settings.max_size = GIB(1);
+    w.qemu_answers = false;
+    world_resize(&w, 2, GIB(1) + MIB(512));
+    world_resize(&w, 3, GIB(3));
+    assert_int_equal(w.s.queue_len, 1);
+    assert_int_equal(share_of(&w).claim, 0);
+    world_end(&w);
+}
+
 static void test_a_guest_that_declines_is_asked_less_and_less(void **state)
 {
     struct world w;
@@ -208,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_wanted),
         cmocka_unit_test(test_spare_is_what_was_said_lately),
         cmocka_unit_test(test_claims),
+        cmocka_unit_test(test_nobody_claims_above_its_max),
         cmocka_unit_test(test_a_guest_that_declines_is_asked_less_and_less),
         cmocka_unit_test(test_giving_and_regretting),
     };

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "bytes.h"
+#include "fault.h"
 #include "host-judge.h"
 #include "host-screen.h"
 #include "message-json.h"
@@ -93,6 +94,41 @@ static void test_screens(void **state)
     assert_null(host_screen_find(root, "c"));
 }
 
+static void test_cut(void **state)
+{
+    static const struct {
+        unsigned rows;
+        const char *text;
+    } rows[] = {
+        { 6, "a\nb\nc\nd\ne\n" },
+        { 5, "a\nb\nc\n… 2 more; a taller terminal or host list shows them\n" },
+        { 3, "a\n… 4 more; a taller terminal or host list shows them\n" },
+        { 1, "a\n… 4 more; a taller terminal or host list shows them\n" },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        g_autoptr(GString) out = g_string_new("a\nb\nc\nd\ne\n");
+
+        draw_cut(out, rows[i].rows);
+        assert_string_equal(out->str, rows[i].text);
+    }
+}
+
+static void test_advice_fits_a_host(void **state)
+{
+    static const char *const errors[] = { "org.freedesktop.DBus.Error.ServiceUnknown",
+        "org.freedesktop.DBus.Error.NameHasNoOwner", "org.vmtide.Error.HostUnavailable",
+        "org.vmtide.Error.LimitExceeded" };
+
+    for (size_t i = 0; i < ELEMENTSOF(errors); i++) {
+        struct fault guests = fault_of(errors[i]), f = fault_of_host(errors[i]);
+
+        assert_int_equal(f.status, guests.status);
+        assert_non_null(strstr(f.advice, "host"));
+        assert_null(strstr(f.advice, "actuator"));
+    }
+}
+
 /* A daemon of another version, or none. */
 static void test_nothing_is_no_harm(void **state)
 {
@@ -116,6 +152,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_judge),
         cmocka_unit_test(test_screens),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_advice_fits_a_host),
         cmocka_unit_test(test_nothing_is_no_harm),
     };
 

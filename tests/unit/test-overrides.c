@@ -36,17 +36,17 @@ static void test_round_trip(void **state)
     path = g_build_filename(folder, "deep", "limits", NULL);
     o = overrides_new(path);
     assert_override(o, "a", &nothing);
-    assert_int_equal(overrides_set(o, "a", &limits, true, &error), 0);
-    assert_int_equal(overrides_set(o, "b", &both, true, &error), 0);
-    assert_int_equal(overrides_set(o, "c", &weight, false, &error), 0);
+    assert_int_equal(overrides_set(o, "a", OVERRIDE_BOTH, &limits, true, &error), 0);
+    assert_int_equal(overrides_set(o, "b", OVERRIDE_BOTH, &both, true, &error), 0);
+    assert_int_equal(overrides_set(o, "c", OVERRIDE_BOTH, &weight, false, &error), 0);
     assert_override(o, "c", &weight);
     overrides_free(o);
     o = overrides_new(path);
     assert_override(o, "a", &limits);
     assert_override(o, "b", &both);
     assert_override(o, "c", &nothing);
-    assert_int_equal(overrides_set(o, "a", &nothing, true, &error), 0);
-    assert_int_equal(overrides_set(o, "b", &nothing, false, &error), 0);
+    assert_int_equal(overrides_set(o, "a", OVERRIDE_BOTH, &nothing, true, &error), 0);
+    assert_int_equal(overrides_set(o, "b", OVERRIDE_BOTH, &nothing, false, &error), 0);
     assert_override(o, "b", &nothing);
     overrides_free(o);
     o = overrides_new(path);
@@ -60,29 +60,74 @@ static void test_round_trip(void **state)
     (void)g_rmdir(folder);
 }
 
+/* What was set for a while does not come to stay by the other part. */
+static void test_parts(void **state)
+{
+    g_autofree char *folder = g_dir_make_tmp("vmtide-XXXXXX", NULL), *path = NULL, *error = NULL;
+    struct overrides *o;
+
+    path = g_build_filename(folder, "limits", NULL);
+    o = overrides_new(path);
+    assert_int_equal(overrides_set(o, "a", OVERRIDE_LIMITS, &limits, false, &error), 0);
+    assert_int_equal(overrides_set(o, "a", OVERRIDE_WEIGHT, &weight, true, &error), 0);
+    assert_int_equal(overrides_set(o, "b", OVERRIDE_BOTH, &both, true, &error), 0);
+    assert_int_equal(overrides_set(o, "b", OVERRIDE_WEIGHT, &nothing, true, &error), 0);
+    overrides_free(o);
+    o = overrides_new(path);
+    assert_override(o, "a", &weight);
+    assert_override(o, "b", &(struct override){ .has_limits = true, .min_size = 0, .max_size = UINT64_MAX });
+    overrides_free(o);
+    (void)g_unlink(path);
+    (void)g_rmdir(folder);
+}
+
+/* One wrong line of somebody's costs nobody what is saved beside it. */
+static void test_what_cannot_be_read_is_not_written_over(void **state)
+{
+    static const char broken[] = "[VM a]\nMinSize=0\nMaxSize=1073741824\nthis is no line\n";
+    g_autofree char *folder = g_dir_make_tmp("vmtide-XXXXXX", NULL), *path = NULL, *error = NULL,
+                    *text = NULL;
+    struct overrides *o;
+
+    path = g_build_filename(folder, "limits", NULL);
+    assert_true(g_file_set_contents(path, broken, -1, NULL));
+    o = overrides_new(path);
+    assert_int_equal(overrides_set(o, "b", OVERRIDE_LIMITS, &limits, true, &error), -EIO);
+    assert_non_null(strstr(error, path));
+    assert_override(o, "b", &nothing);
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    assert_string_equal(text, broken);
+    assert_int_equal(overrides_set(o, "b", OVERRIDE_LIMITS, &limits, false, &error), 0);
+    (void)g_unlink(path);
+    assert_int_equal(overrides_set(o, "b", OVERRIDE_LIMITS, &limits, true, &error), 0);
+    overrides_free(o);
+    (void)g_unlink(path);
+    (void)g_rmdir(folder);
+}
+
 static void test_what_cannot_be_kept_changes_nothing(void **state)
 {
     g_autofree char *folder = g_dir_make_tmp("vmtide-XXXXXX", NULL), *error = NULL;
     struct overrides *o = overrides_new(folder); /* a folder is no file */
 
-    assert_int_equal(overrides_set(o, "a", &limits, true, &error), -EIO);
+    assert_int_equal(overrides_set(o, "a", OVERRIDE_BOTH, &limits, true, &error), -EIO);
     assert_non_null(error);
     assert_override(o, "a", &nothing);
     overrides_free(o);
     g_clear_pointer(&error, g_free);
     o = overrides_new(NULL);
-    assert_int_equal(overrides_set(o, "a", &limits, true, &error), -EIO);
+    assert_int_equal(overrides_set(o, "a", OVERRIDE_BOTH, &limits, true, &error), -EIO);
     g_clear_pointer(&error, g_free);
-    assert_int_equal(overrides_set(o, "a", &limits, false, &error), 0);
+    assert_int_equal(overrides_set(o, "a", OVERRIDE_BOTH, &limits, false, &error), 0);
     for (unsigned i = 1; i < OVERRIDES_MAX; i++) {
         g_autofree char *name = g_strdup_printf("vm%u", i);
 
-        assert_int_equal(overrides_set(o, name, &weight, false, &error), 0);
+        assert_int_equal(overrides_set(o, name, OVERRIDE_BOTH, &weight, false, &error), 0);
     }
-    assert_int_equal(overrides_set(o, "one-more", &weight, false, &error), -EIO);
+    assert_int_equal(overrides_set(o, "one-more", OVERRIDE_BOTH, &weight, false, &error), -EIO);
     assert_override(o, "one-more", &nothing);
     g_clear_pointer(&error, g_free);
-    assert_int_equal(overrides_set(o, "a", &both, false, &error), 0);
+    assert_int_equal(overrides_set(o, "a", OVERRIDE_BOTH, &both, false, &error), 0);
     overrides_free(o);
     (void)g_rmdir(folder);
 }
@@ -121,6 +166,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_what_cannot_be_read_is_not_written_over),
         cmocka_unit_test(test_what_cannot_be_kept_changes_nothing),
         cmocka_unit_test(test_files_of_others),
     };
