@@ -182,13 +182,15 @@ int run_watch(struct client *c, const struct ctl_options *o)
     if (r < 0)
         r = client_fail("watch", r, NULL);
     else {
-        /* The alternate screen: what was there before comes back. No cursor in the way, and what is too long
-         * for its line ends there. */
+        /* The alternate screen: what was there before comes back. No cursor in the way. */
         if (w.screen)
-            (void)fputs("\033[?1049h\033[?25l\033[?7l", stdout);
+            (void)fputs("\033[?1049h\033[?25l", stdout);
+        /* A row of the list that is too long ends with its line. */
+        if (w.screen && w.host)
+            (void)fputs("\033[?7l", stdout);
         r = sd_event_loop(w.event);
         if (w.screen) {
-            (void)fputs("\033[?7h\033[?25h\033[?1049l", stdout);
+            (void)fprintf(stdout, "%s\033[?25h\033[?1049l", w.host ? "\033[?7h" : "");
             (void)fflush(stdout);
         }
     }
