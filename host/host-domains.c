@@ -2,6 +2,8 @@
 /* Domains of libvirt's that run, as VMs: named by a group with Domain=, or all of them. */
 #include "host-internal.h"
 
+#include "channel.h"
+
 static bool has_device(const struct domain_info *info, const char *id)
 {
     for (unsigned i = 0; i < info->n_devices; i++)
@@ -27,13 +29,29 @@ static int take_devices(
     return 0;
 }
 
+/* A domain that somebody has named is to be served: what it lacks is said. */
+static bool is_servable(const char *name, const struct vm_config *configured, const struct domain_info *info)
+{
+    bool channel = info->channel[0] != '\0' || (configured && configured->cid > 0);
+
+    if (info->n_devices > 0 && channel)
+        return true;
+    if (configured && info->n_devices == 0)
+        log_warning("%s: domain %s runs, but has no virtio-mem device, or more than %u", configured->name,
+                name, DEVICES_MAX);
+    else if (configured)
+        log_warning("%s: domain %s runs, but has no channel %s of type unix, and CID= is not set",
+                configured->name, name, CHANNEL_PORT_NAME);
+    return false;
+}
+
 /* NULL: it is no VM of ours. */
 static struct vm_config *make_vm(const struct host *h, const char *name, const struct domain_info *info)
 {
     const struct vm_config *configured = host_config_find(h->config, "domain", name);
     struct vm_config *vm;
 
-    if (!configured && !h->config->all_domains)
+    if ((!configured && !h->config->all_domains) || !is_servable(name, configured, info))
         return NULL;
     if (!configured && (!vm_config_is_name(name) || host_config_find(h->config, "name", name))) {
         log_warning(

@@ -9,8 +9,13 @@
 /* The threads that speak to libvirt. What goes in and what comes out are queues; nothing else is shared. */
 struct libvirt_worker;
 
-/* What is waiting to be done, of all domains: more than these means that libvirt does not answer. */
-#define LIBVIRT_QUEUE_MAX 16384u
+/* Calls at a time, each of another domain and on a connection of its own: one whose QEMU hangs takes one. */
+#define LIBVIRT_CALLS 4u
+/* What is waiting to be done, of all domains: more than all of them together ask without an answer. */
+#define LIBVIRT_QUEUE_MAX 65536u
+/* What was not taken yet: more than each domain's start, its events and answers of a moment. A libvirtd that
+ * tells more has its connection opened anew, and what there is listed again. */
+#define LIBVIRT_NEWS_MAX 65536u
 
 struct libvirt_work {
     uint64_t id;
@@ -54,3 +59,5 @@ struct libvirt_news *libvirt_worker_take(struct libvirt_worker *w);
 
 /* -ENOBUFS: too much waits already. */
 int libvirt_worker_send(struct libvirt_worker *w, const struct libvirt_work *work);
+/* Commands to the domain that were not begun are not carried out any more. NULL: to all. */
+void libvirt_worker_forget(struct libvirt_worker *w, const char *domain);

@@ -104,9 +104,10 @@ static int domain_send(struct backend *b, enum qmp_command command, const char *
         return -ENOTCONN;
     if (d->n_pending == PENDING_MAX)
         return -EBUSY;
+    /* No room is as no answer, since somebody waits for one. */
     r = put(d, command, device, value, &id);
     if (r < 0)
-        return r;
+        id = 0;
     d->pending[d->n_pending++] = (struct pending){ id, command, now_usec() + d->timeout };
     arm_timer(d);
     return 0;
@@ -124,13 +125,17 @@ static void domain_complain(struct backend *b, const char *what)
     log_repeated(&d->log_fault, now_usec(), LOG_WARNING, "%s: %s; ignored", d->what, what);
 }
 
+/* What was not begun is not to be carried out later: it was decided on what was then. why NULL: it has ended,
+ * which is no fault. */
 static void lose(struct domain *d, const char *why)
 {
     d->n_pending = 0;
     d->probe = 0;
+    libvirt_worker_forget(d->libvirt->worker, d->name);
     if (d->ready) {
         d->ready = false;
-        log_repeated(&d->log_lost, now_usec(), LOG_WARNING, "%s: %s; trying again", d->what, why);
+        if (why)
+            log_repeated(&d->log_lost, now_usec(), LOG_WARNING, "%s: %s; trying again", d->what, why);
         d->backend.ops->down(&d->backend, d->backend.userdata);
     }
     arm_timer(d);
@@ -183,8 +188,10 @@ static void domain_free(struct backend *b)
 {
     struct domain *d = to_domain(b);
 
-    if (g_hash_table_lookup(d->libvirt->backends, d->name) == d)
+    if (g_hash_table_lookup(d->libvirt->backends, d->name) == d) {
         (void)g_hash_table_remove(d->libvirt->backends, d->name);
+        libvirt_worker_forget(d->libvirt->worker, d->name);
+    }
     sd_event_source_disable_unref(d->timer);
     g_free(d->name);
     g_free(d->what);
@@ -214,7 +221,7 @@ int libvirt_backend_new(struct libvirt *l, const char *vm, const char *domain, u
         domain_free(&d->backend);
         return r;
     }
-    g_hash_table_insert(l->backends, d->name, d);
+    (void)g_hash_table_replace(l->backends, d->name, d);
     *ret = &d->backend;
     return 0;
 }
@@ -251,17 +258,24 @@ static void on_lost(struct libvirt *l, const char *why)
     struct domain *d;
 
     l->open = false;
+    libvirt_worker_forget(l->worker, NULL);
     log_repeated(&l->log_lost, now_usec(), LOG_WARNING, "libvirt %s: %s; connecting again", l->uri, why);
     g_hash_table_iter_init(&each, l->backends);
     while (g_hash_table_iter_next(&each, NULL, (void **)&d))
         lose(d, "libvirt is gone");
 }
 
+/* One of the same name may run again before anybody is told that it is settled: that is another process, of
+ * which nothing is known. */
 static void on_gone(struct libvirt *l, const char *name)
 {
+    struct domain *d = g_hash_table_lookup(l->backends, name);
+
     if (!g_hash_table_remove(l->running, name))
         return;
     l->moved = true;
+    if (d)
+        lose(d, NULL);
     l->ops->gone(name, l->userdata);
 }
 

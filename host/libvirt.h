@@ -11,7 +11,7 @@
 struct libvirt;
 
 struct libvirt_ops {
-    /* A domain runs that has a virtio-mem device and the channel; or has other ones than before. */
+    /* A domain runs, with these devices and this channel, or with other ones than before. */
     void (*runs)(const char *name, const struct domain_info *info, void *userdata);
     /* It does not run any more. */
     void (*gone)(const char *name, void *userdata);

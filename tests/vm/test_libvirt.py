@@ -228,3 +228,75 @@ def test_no_libvirtd_is_waited_for(rig):
     rig.define('a')
     rig.virsh('start', 'a')
     wait_until(lambda: vms(client) == {'guest'}, 15, 'it is found')
+
+
+def set_min(client, name, size):
+    client.call('SetLimits', 'ttb', size, 0, False, at=('org.vmtide.Host1', f'/org/vmtide/Host1/vm/{name}', VM))
+
+
+def test_a_qemu_that_hangs_holds_up_no_other(rig):
+    """libvirt waits for it without end; the others' calls go beside."""
+    for name in ('a', 'b'):
+        rig.define(name)
+        rig.virsh('start', name)
+    rig.libvirt(AllDomains='yes')
+    rig.start()
+    client = rig.client()
+    wait_until(lambda: vms(client) == {'a', 'b'} and get(client, 'MaxSize', 'b') == GIB, 15, 'both are served')
+    qemu = pid_of(rig, 'a')
+    os.kill(qemu, signal.SIGSTOP)
+    try:
+        set_min(client, 'a', 128 * MIB)
+        wait_state(client, 'no-qemu', 15, 'a')
+        for i in range(1, 4):
+            set_min(client, 'b', i * 64 * MIB)
+            wait_until(lambda size=i * 64 * MIB: get(client, 'RequestedSize', 'b') == size, 10, 'the other one is served')
+    finally:
+        os.kill(qemu, signal.SIGCONT)
+    wait_until(lambda: get(client, 'RequestedSize', 'a') == 128 * MIB, 20, 'and this one again, when it answers')
+
+
+def test_a_domain_that_begins_anew_is_another(rig):
+    """Its end and its new begin are heard in one turn: nothing of the old one is believed."""
+    rig.define('a')
+    rig.virsh('start', 'a')
+    rig.libvirt(group('guest', 'a', MinSize='64M'))
+    rig.start()
+    client = rig.client()
+    wait_until(lambda: vms(client) == {'guest'} and get(client, 'Process') == pid_of(rig, 'a'), 15, 'it is served')
+    rig.process.send_signal(signal.SIGSTOP)
+    try:
+        rig.virsh('destroy', 'a')
+        rig.virsh('start', 'a')
+        time.sleep(1)  # The events' thread sleeps too: what libvirt tells waits in its socket.
+    finally:
+        rig.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: vms(client) == {'guest'} and get(client, 'Process') == pid_of(rig, 'a'), 10, 'it is the new process')
+    wait_until(lambda: rig.requested('a') == 64 * MIB, 15, 'which is served too')
+
+
+def test_what_a_named_domain_lacks_is_said(rig):
+    """And a device that is plugged in later is seen."""
+    rig.define('a')
+    rig.define('b')
+    for name, wanted in (('a', 'memory'), ('b', 'channel')):
+        root = ElementTree.fromstring(rig.virsh('dumpxml', name).stdout)
+        devices = root.find('devices')
+        taken = next(d for d in devices.findall(wanted))
+        devices.remove(taken)
+        if wanted == 'memory':
+            root.find('memory').text = str(64 << 10)
+        path = rig.folder / f'{name}-less.xml'
+        path.write_text(ElementTree.tostring(root, 'unicode'), encoding='ascii')
+        (rig.folder / f'{name}-part.xml').write_text(ElementTree.tostring(taken, 'unicode'), encoding='ascii')
+        rig.virsh('define', str(path))
+        rig.virsh('start', name)
+    rig.libvirt(group('less', 'a', MinSize='64M') + group('mute', 'b'), AllDomains='yes')
+    rig.start()
+    client = rig.client()
+    wait_until(lambda: rig.said('less: domain a runs, but has no virtio-mem device') == 1, 15, 'it has no device')
+    wait_until(lambda: rig.said('mute: domain b runs, but has no channel org.vmtide.0') == 1, 15, 'it has no channel')
+    assert vms(client) == set()
+    rig.virsh('attach-device', 'a', str(rig.folder / 'a-part.xml'), '--live')
+    wait_until(lambda: vms(client) == {'less'}, 10, 'with its device it is a VM')
+    wait_until(lambda: rig.requested('a') == 64 * MIB, 15, 'and is served')
