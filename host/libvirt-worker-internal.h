@@ -46,8 +46,9 @@ void libvirt_give_up(struct libvirt_worker *w);
 char *libvirt_last_error(void);
 
 /* libvirt-connection.c */
-/* One that tells, and those for calls, which do not share one: with libvirt 9.0 a call of one thread was seen
- * to wait for that of another on the same connection, though its own answer had come. */
+/* One that tells, and those for calls, each its own: with libvirt 9.0 a call was seen to wait for another
+ * thread's on the same connection, while virsh on its own took 0.08 s. What was opened is there after a
+ * failure too, and to be closed. */
 struct libvirt_connections {
     virConnectPtr telling;
     virConnectPtr calls[LIBVIRT_CALLS];
