@@ -211,7 +211,7 @@ void vm_state_view(const struct vm_state *s, uint64_t now, struct vm_view *ret)
         .block_size = l.block_size,
         .device_max = s->known ? devices_max(s->devices, s->settings.n_devices) : 0,
         .weight = s->settings.weight,
-        .stats = s->stats,
+        .stats = s->greeted ? s->stats : (struct vm_stats){ 0 },
         .held = s->life.held,
         .paused_until = s->life.paused_until,
         .pause_reason = s->life.pause_reason,

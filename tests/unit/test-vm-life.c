@@ -207,6 +207,30 @@ static void test_answers_and_counters(void **state)
     world_end(&w);
 }
 
+/* What a guest said of itself is shown while it is there. */
+static void test_a_guest_that_has_left_says_nothing(void **state)
+{
+    struct channel_message m = {
+        .op = CHANNEL_STATS,
+        .available = MIB(300),
+        .total = GIB(1),
+        .level = CHANNEL_LEVEL_RISING,
+    };
+    struct vm_view v;
+    struct world w;
+
+    world_start(&w, 1);
+    world_say(&w, &m);
+    vm_state_view(&w.s, w.now, &v);
+    assert_int_equal(v.stats.available, MIB(300));
+    assert_int_not_equal(v.stats.time, 0);
+    vm_state_guest_down(&w.s);
+    vm_state_view(&w.s, w.now, &v);
+    assert_int_equal(v.stats.available, 0);
+    assert_int_equal(v.stats.time, 0);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_over_held),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_answers_and_counters),
+        cmocka_unit_test(test_a_guest_that_has_left_says_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
