@@ -7,7 +7,7 @@ import pytest
 
 from .conftest import ACTUATOR, Machine
 from .dbus_client import Client, DBusError, NAME_OWNER
-from .peers import wait_until
+from .peers import listens, wait_until
 from .scripted_host import PtyHost, ScriptedHost
 
 PROPERTIES = ('org.vmtide.Actuator1', '/org/vmtide/Actuator1', 'org.freedesktop.DBus.Properties')
@@ -29,7 +29,7 @@ class Stage(Machine):
         conf = self.folder / 'actuator.conf'
         conf.write_text(config, encoding='ascii')
         self.start_actuator(f'--port={self.folder}/line', f'--config={conf}')
-        wait_until((self.folder / 'actuator.sock').exists, 10, 'the private socket is there')
+        wait_until(lambda: listens(self.folder / 'actuator.sock'), 10, 'the private socket is there')
 
     def client(self, uid=0, private=False):
         client = Client(self.folder / ('actuator.sock' if private else 'bus'), hello=not private, uid=uid)

@@ -4,7 +4,6 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from tests.matrix import register
 
-from .peers import FakeQemu, GIB, MIB, Wire, wait_until
+from .peers import FakeQemu, GIB, listens, MIB, patience, Wire, wait_until
 
 REPO = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get('VMTIDE_BUILD') or REPO / 'build').resolve()
@@ -28,6 +27,7 @@ BUS_CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 <allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
 <allow send_destination="org.freedesktop.DBus"/></policy></busconfig>
 '''
+DAEMONS = ('monitor', 'actuator', 'host')
 MEMINFO = '''MemTotal: {total} kB
 MemFree: {free} kB
 MemAvailable: {free} kB
@@ -71,11 +71,7 @@ class Machine:
         self.address = f'unix:path={self.folder}/bus'
         self.start('bus', '/usr/bin/dbus-daemon', f'--config-file={self.folder}/bus.conf', '--nofork', '--nopidfile',
                    '--nosyslog')
-        wait_until(self._bus_listens, 10, 'the bus is there')
-
-    def _bus_listens(self):
-        with socket.socket(socket.AF_UNIX) as client:
-            return client.connect_ex(f'{self.folder}/bus') == 0
+        wait_until(lambda: listens(self.folder / 'bus'), 10, 'the bus is there')
 
     def _make_trees(self):
         for path, text in (
@@ -132,7 +128,7 @@ class Machine:
     def stop(self, name):
         process = self.processes.pop(name)
         process.terminate()
-        return process.wait(10)
+        return process.wait(patience(10))
 
     def busctl(self, *arguments, uid=0):
         prefix = ['setpriv', f'--reuid={uid}', f'--regid={uid}', '--clear-groups'] if uid else []
@@ -152,12 +148,29 @@ class Machine:
     def wait_connected(self):
         wait_until(self.connected, 15, 'the actuator meets the host')
 
+    def end(self):
+        """As systemd ends them, so that what a sanitizer, valgrind or gcov has to say is said. Returns who did not obey."""
+        daemons = {name: process for name, process in self.processes.items() if name in DAEMONS and process.poll() is None}
+        for process in daemons.values():
+            process.terminate()
+        bad = []
+        for name, process in daemons.items():
+            try:
+                status = process.wait(patience(10))
+            except subprocess.TimeoutExpired:
+                status = 'it did not end'
+            if status != 0:
+                bad.append(f'{name} on SIGTERM: {status}: {self.log(name)[-3000:]}')
+        return bad
+
     def close(self):
+        bad = self.end()
         for name in list(self.processes):
             self.kill(name)
         self.wire.close()
         self.qemu.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        assert not bad, '\n'.join(bad)
 
 
 # The build folder may be closed to other users.

@@ -8,6 +8,8 @@ import socket
 import struct
 import time
 
+from .peers import patience
+
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 ALLOW_INTERACTIVE = 4
 NAME_OWNER = ('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus')
@@ -114,7 +116,7 @@ class Client:
 
     def __init__(self, path, hello=True, uid=0, timeout=15):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(timeout)
+        self.socket.settimeout(patience(timeout))
         self.serial, self.buffer, self.fds = 0, b'', []
         self.replies, self.signals = {}, []
         self.hello = hello
@@ -237,6 +239,7 @@ class Client:
 
     def wait_signal(self, member, timeout=5.0, where=lambda *values: True):
         """The first such signal, which is then forgotten with all before it."""
+        timeout = patience(timeout)
         deadline = time.monotonic() + timeout
         while True:
             for i, (name, values, _) in enumerate(self.signals):

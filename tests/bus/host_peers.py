@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import BUILD, MEMINFO
-from .peers import BLOCK, GIB, listen, wait_until
+from .peers import BLOCK, GIB, listen, patience, wait_until
 
 
 class ScriptedQemu:
@@ -254,7 +254,7 @@ class HostRig:
 
     def stop(self):
         self.process.terminate()
-        return self.process.wait(5)
+        return self.process.wait(patience(5))
 
     def wakeups(self):
         status = Path(f'/proc/{self.process.pid}/status').read_text(encoding='ascii')

@@ -14,7 +14,16 @@ GIB = 1024 * MIB
 BLOCK = 2 * MIB
 
 
+PATIENCE = int(os.environ.get('VMTIDE_TEST_PATIENCE') or 1)
+
+
+def patience(seconds):
+    """A bound for what must come: the daemons may run under something that slows them."""
+    return seconds * PATIENCE
+
+
 def wait_until(condition, timeout, what):
+    timeout = patience(timeout)
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -25,6 +34,12 @@ def wait_until(condition, timeout, what):
 def cpu_seconds(pid):
     fields = Path(f'/proc/{pid}/stat').read_text(encoding='ascii').rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def listens(path):
+    """Bound is not enough: somebody answers there."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def listen(path):

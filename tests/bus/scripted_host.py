@@ -7,7 +7,7 @@ import socket
 import time
 import tty
 
-from .peers import GIB, MIB, listen
+from .peers import GIB, MIB, listen, patience
 
 
 class ScriptedHost:
@@ -22,7 +22,7 @@ class ScriptedHost:
         self.buffer = b''
 
     def accept(self, timeout=10):
-        self.server.settimeout(timeout)
+        self.server.settimeout(patience(timeout))
         self.connection, _ = self.server.accept()
         self.buffer = b''
 
@@ -79,6 +79,7 @@ class ScriptedHost:
 
     def expect(self, op, timeout=5.0):
         """The next message has to be this one; stats and pings come when they like."""
+        timeout = patience(timeout)
         deadline = time.monotonic() + timeout
         while True:
             message = self.line(max(deadline - time.monotonic(), 0.001))

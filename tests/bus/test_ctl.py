@@ -157,10 +157,23 @@ def test_monitor_prints_signals(whole):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and not any(line['member'] == 'SizeChanged' for line in lines):
         lines.append(json.loads(process.stdout.readline()))
-    process.kill()
+    process.terminate()
     process.communicate()
     changed = [line for line in lines if line['member'] == 'SizeChanged'][0]
     assert changed['daemon'] == 'Actuator1' and changed['arguments'] == [0, 256 * MIB, 'signals']
+
+
+@pytest.mark.parametrize('options', ((), ('--json',)))
+def test_monitor_ends_after_so_many(whole, options):
+    process = start(whole, 'monitor', '-n', '1', *options)
+    wait_until(lambda: 'vmtidectl' in clients(whole), 5, 'it listens')
+    assert ctl(whole, 'plug', '2M', '--why', 'signals').returncode == 0
+    text, errors = process.communicate(timeout=20)
+    assert process.returncode == 0 and errors == ''
+    if options:
+        assert json.loads(text)['daemon'] in ('Actuator1', 'Monitor1')
+    else:
+        assert re.fullmatch(r'\d\d:\d\d:\d\d (Actuator1|Monitor1 ) \w+ .*\n', text)
 
 
 def clients(m):

@@ -182,7 +182,8 @@ def test_monitor_grows_when_memory_runs_short(running):
     assert '"grow"' in explained and 'headroom' in explained
     running.set_memory(960 * MIB + running.qemu.size, 900 * MIB)
     wait_until(lambda: running.get('Level', at=MONITOR) != ['"critical"'], 10, 'it is over')
-    assert running.wire.messages('guest', 'stats')[-1]['level'] in ('normal', 'rising', 'settling')
+    wait_until(lambda: running.wire.messages('guest', 'stats')[-1]['level'] in ('normal', 'rising', 'settling'), 5,
+               'the host is told')
 
 
 def test_a_second_monitor_ends(running):
