@@ -33,7 +33,7 @@ void guard_control_configure(struct guard_control *g, bool enabled, const char *
 /* -ERANGE: more than the MemTotal in *ret_total. caller: whose leaving disarms. */
 int guard_control_arm(struct guard_control *g, uint64_t headroom, const char *caller, uint64_t *ret_total);
 /* The caller has left; or all whose name begins like that. */
-void guard_control_caller_gone(struct guard_control *g, const char *prefix);
+void guard_control_caller_gone(struct guard_control *g, const char *name);
 
 /* The host refused to give more, or it gave or has room again. */
 void guard_control_refused(struct guard_control *g, bool refused);

@@ -9,7 +9,7 @@
 #include "guard-lines.h"
 #include "service.h"
 
-#define STACK_SIZE (256 * 1024)
+#define STACK_SIZE (256UL * 1024)
 /* Between two looks that arming again asks for: a monitor in a hurry calls every 20 ms. */
 #define LOOK_ARMED_USEC (200 * USEC_PER_MSEC)
 /* A line that would not be taken back is tried again so often and so many times; later with the next

@@ -11,7 +11,7 @@
 #include "vsock.h"
 
 /* Most that waits for a host that does not read. */
-#define OUT_MAX (64u * 1024u)
+#define OUT_MAX (64UL * 1024)
 /* Comings and goings that are said; a host that does it more often than this is said to do so, once. */
 #define FLAPS_MAX 5u
 #define FLAPS_WINDOW_USEC (60 * USEC_PER_SEC)

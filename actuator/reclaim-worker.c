@@ -21,7 +21,7 @@
 #define ANSWER_USEC (RECLAIM_TIME_USEC + USEC_PER_SEC)
 #define EXIT_SECONDS 1
 /* Our frames and the readers' buffers (16 KiB for meminfo); the default of 8 MiB would be locked memory. */
-#define STACK_SIZE (128 * 1024)
+#define STACK_SIZE (128UL * 1024)
 #define STAT_SIZE (16 * 1024)
 
 struct reclaim_worker {

@@ -13,7 +13,8 @@ struct pending {
     sd_bus_message_handler_t apply;
     void *userdata;
     uid_t uid;
-    char cancel_id[32]; /* empty: polkit was not asked yet */
+    const struct authorize_rule *rule; /* once polkit is asked */
+    char cancel_id[32];                /* empty: polkit was not asked yet */
 };
 
 struct authorize {
@@ -123,13 +124,12 @@ static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
     _cleanup_(pending_clear) struct pending p = pending_take(userdata);
     _cleanup_(sd_bus_error_free) sd_bus_error denied = SD_BUS_ERROR_NULL;
-    const struct authorize_rule *rule = find_rule(p.authorize->rules, sd_bus_message_get_member(p.message));
     bool interactive = sd_bus_message_get_allow_interactive_authorization(p.message) > 0;
 
     /* Timed out here, it may live on there, with its dialogue. */
     if (sd_bus_message_is_method_error(reply, NULL))
         polkit_cancel(sd_bus_message_get_bus(p.message), p.cancel_id);
-    if (polkit_read(reply, rule->member, rule->action, interactive, &denied) > 0)
+    if (polkit_read(reply, p.rule->member, p.rule->action, interactive, &denied) > 0)
         (void)carry_out(p.authorize, p.message, p.uid, p.apply, p.userdata);
     else
         (void)sd_bus_reply_method_error(p.message, &denied);
@@ -139,6 +139,7 @@ static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 static int ask_polkit(struct pending *p, const struct authorize_rule *rule)
 {
     p->slot = sd_bus_slot_unref(p->slot);
+    p->rule = rule;
     (void)snprintf(p->cancel_id, sizeof(p->cancel_id), "vmtide-%" PRIu64, ++p->authorize->queries);
     return polkit_ask(sd_bus_message_get_bus(p->message), sd_bus_message_get_sender(p->message), rule->action,
             sd_bus_message_get_allow_interactive_authorization(p->message) > 0, p->cancel_id, on_polkit, p,

@@ -7,7 +7,7 @@
 #include "bytes.h"
 #include "procfile.h"
 
-#define FILE_MAX (256 * 1024)
+#define FILE_MAX (256UL * 1024)
 #define NAME_MAX_BYTES 128
 /* sun_path, with its NUL. */
 #define PATH_BYTES_MAX 107u

@@ -13,7 +13,7 @@ struct lines {
 };
 
 /* A line that does not end is a fault again after so many bytes: who sends them for ever can be cut off. */
-#define LINES_SKIP_MAX (256u * 1024)
+#define LINES_SKIP_MAX (256UL * 1024)
 
 /* Longest line is capacity - 1 bytes without its newline. */
 void lines_init(struct lines *l, char *buf, size_t capacity);

@@ -70,9 +70,9 @@ static int read_level(sd_bus_message *m, int *ret, sd_bus_error *error)
 
 static int apply_level(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    int level, old = log_max_level(), r = read_level(m, &level, error);
+    int old = log_max_level(), level = old, r = read_level(m, &level, error);
 
-    if (r < 0)
+    if (r <= 0)
         return r;
     /* Said while the more talkative of the two is in force. */
     log_set_max_level(MAX_OF(level, old));

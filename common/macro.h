@@ -61,7 +61,7 @@ static inline void closep(int *fd)
 static inline void fclosep(FILE **f)
 {
     if (*f)
-        fclose(*f);
+        (void)fclose(*f);
 }
 
 #define _cleanup_free_ _cleanup_(freep)

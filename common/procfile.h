@@ -4,7 +4,7 @@
 #include "macro.h"
 
 /* Largest file the readers take: /proc/zoneinfo of a many-node machine is the biggest; more is -EFBIG. */
-#define PROCFILE_MAX (256 * 1024)
+#define PROCFILE_MAX (256UL * 1024)
 
 /* Reads a whole small file from the start of an open fd (pread, so the fd can be kept open and read again:
  * opening needs memory just when there is none). NUL-terminates. -EFBIG when it does not fit in size - 1. */

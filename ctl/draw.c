@@ -112,9 +112,9 @@ const char *draw_span(char buf[static DRAW_SHORT_MAX], uint64_t usec)
         uint64_t unit;
         const char *name;
     } units[] = {
-        { 48 * 3600 * USEC_PER_SEC, 24 * 3600 * USEC_PER_SEC, "days" },
-        { 2 * 3600 * USEC_PER_SEC, 3600 * USEC_PER_SEC, "h" },
-        { 120 * USEC_PER_SEC, 60 * USEC_PER_SEC, "min" },
+        { USEC_PER_SEC * 3600 * 48, USEC_PER_SEC * 3600 * 24, "days" },
+        { USEC_PER_SEC * 3600 * 2, USEC_PER_SEC * 3600, "h" },
+        { USEC_PER_SEC * 120, USEC_PER_SEC * 60, "min" },
         { USEC_PER_SEC, USEC_PER_SEC, "s" },
         { 0, USEC_PER_MSEC, "ms" },
     };

@@ -38,7 +38,7 @@ static int read_bound(const char *root, uint32_t process, uint64_t *ret)
     line = g_str_has_prefix(text, "0::/") ? text : strstr(text, "\n0::/");
     if (!line)
         return -EOPNOTSUPP;
-    line = strchr(line, '/');
+    line += strcspn(line, "/");
     cgroup = g_strndup(line, strcspn(line, "\n"));
     while (strlen(cgroup) > 1) {
         bound = MIN_OF(bound, read_max(root, cgroup));

@@ -209,8 +209,12 @@ static int take_values(
         k = check_why(r->why, ret_text);
     if (k >= 0 && r->time)
         k = parse_time(r->time, &o->seconds, ret_text);
-    if (k < 0)
-        return k;
+    return k;
+}
+
+/* What goes together, once each is right by itself. */
+static int check_options(const struct verb_spec *s, const struct raw *r, char **ret_text)
+{
     if (r->json && !(s->options & VERB_OPTION_JSON))
         *ret_text = g_strdup_printf("%s prints nothing that could be JSON", s->name);
     else if (r->reset && (r->min || r->max || r->persist))
@@ -245,7 +249,10 @@ static int parse_verb(
         *ret_text = help_of_verb(context, s);
         return 1;
     }
-    return r->version ? 0 : take_values(s, r, *words, o, ret_text);
+    if (r->version)
+        return 0;
+    k = take_values(s, r, *words, o, ret_text);
+    return k < 0 ? k : check_options(s, r, ret_text);
 }
 
 /* The common options, up to the verb. */

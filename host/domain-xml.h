@@ -8,7 +8,7 @@
 /* What libvirt says of a domain, as pure functions on its XML. */
 
 /* Longest XML that is looked at; one of a large machine has some 30 KiB. */
-#define DOMAIN_XML_MAX (1024u * 1024)
+#define DOMAIN_XML_MAX (1024UL * 1024)
 
 /* What makes a VM of ours out of a domain. */
 struct domain_info {

@@ -10,7 +10,7 @@
 #include "stream.h"
 
 /* Most that waits for a guest that does not read. */
-#define OUT_MAX (64u * 1024)
+#define OUT_MAX (64UL * 1024)
 /* A guest asks 10 times a second and says its stats on level changes: more lines than these are a flood. */
 #define LINES_MAX 2000u
 /* It connects when it starts, and every 250 ms while that fails. */

@@ -377,21 +377,15 @@ static int list_vms(sd_bus *bus, const char *prefix, void *userdata, char ***ret
     struct host_bus *b = userdata;
     GHashTableIter each;
     struct told_vm *t;
-    char **paths = calloc(g_hash_table_size(b->vms) + 1, sizeof(*paths));
+    char **paths = g_new0(char *, g_hash_table_size(b->vms) + 1);
     size_t n = 0;
 
+    /* sd-bus frees them by free(), which g_free() is. */
     g_hash_table_iter_init(&each, b->vms);
-    while (paths && g_hash_table_iter_next(&each, NULL, (void **)&t))
-        if (!(paths[n++] = strdup(t->path)))
-            break;
-    if (paths && n == g_hash_table_size(b->vms) && (n == 0 || paths[n - 1])) {
-        *ret = paths;
-        return 0;
-    }
-    for (size_t i = 0; paths && paths[i]; i++)
-        free(paths[i]);
-    free(paths);
-    return -ENOMEM;
+    while (g_hash_table_iter_next(&each, NULL, (void **)&t))
+        paths[n++] = g_strdup(t->path);
+    *ret = paths;
+    return 0;
 }
 
 static int on_bus_opened(sd_bus *bus, void *userdata)

@@ -179,7 +179,7 @@ static int program_main(struct host_program *p, int argc, char **argv)
         status = load_config(p, &c, &error);
         status = program_take_config(&p->common, status, error);
     }
-    if (status != PROGRAM_GOES_ON)
+    if (status != PROGRAM_GOES_ON || !c)
         return status;
     program_set_log_level(&p->common, c->log_level);
     return run(p, c);

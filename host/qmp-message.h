@@ -9,7 +9,7 @@
  * any program: every number is checked against what a virtio-mem device can be. */
 
 /* Longest line from QEMU: query-memory-devices of a machine with all its 256 slots filled is about 60 KiB. */
-#define QMP_LINE_MAX (128u * 1024)
+#define QMP_LINE_MAX (128UL * 1024)
 
 enum qmp_command {
     QMP_CAPABILITIES,

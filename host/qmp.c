@@ -12,7 +12,7 @@
 
 /* At most one qom-set and two queries are sent before their answers, and three more after connecting. */
 #define PENDING_MAX 8u
-#define OUT_MAX (64u * 1024)
+#define OUT_MAX (64UL * 1024)
 /* A peer that talks more nonsense, or more at all, than QEMU ever does is left. The host daemon itself asks
  * 50 times a second at most. */
 #define FAULTS_MAX 100u

@@ -38,9 +38,6 @@ static int read_property(struct actuator_view *v, sd_bus_message *m)
     r = sd_bus_message_peek_type(m, &type, &contents);
     if (r < 0)
         return r;
-    field = view_field(v, name);
-    if (field && streq(contents, "t"))
-        return sd_bus_message_read(m, "v", "t", field);
     if (streq(name, "HostConnected") && streq(contents, "b")) {
         int b = 0;
 
@@ -49,6 +46,9 @@ static int read_property(struct actuator_view *v, sd_bus_message *m)
             v->host_connected = b;
         return r;
     }
+    field = view_field(v, name);
+    if (field && streq(contents, "t"))
+        return sd_bus_message_read(m, "v", "t", field);
     return sd_bus_message_skip(m, "v");
 }
 

@@ -60,7 +60,7 @@ int output_csv(const char *path, const struct replay_result *r)
 
     if (!file)
         return -errno;
-    fputs("time_s,used_bytes,cached_bytes,held_bytes,requested_bytes,available_bytes\n", file);
+    (void)fputs("time_s,used_bytes,cached_bytes,held_bytes,requested_bytes,available_bytes\n", file);
     for (guint i = 0; i < r->points->len; i++) {
         const struct replay_point *p = &g_array_index(r->points, struct replay_point, i);
 
@@ -157,6 +157,6 @@ int output_plot(const char *path, const struct replay_result *r)
         fprintf(file, "<text x=\"%zu\" y=\"%u\" fill=\"%s\">%s</text>\n", LEFT + 40 + i * 180, TOP - 12,
                 curves[i].colour, curves[i].name);
     }
-    fputs("</svg>\n", file);
+    (void)fputs("</svg>\n", file);
     return close_file(file);
 }
