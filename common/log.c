@@ -76,6 +76,7 @@ const char *log_level_to_string(int level)
 
 /* One write() for a line, so that lines of several processes do not mix. What comes from a peer must not
  * forge lines. */
+static void log_linev(int level, const char *format, va_list ap) _printf_(2, 0);
 static void log_linev(int level, const char *format, va_list ap)
 {
     char line[LINE_MAX_BYTES];

@@ -365,6 +365,7 @@ static void stop(struct metrics *m)
 }
 
 /* What it says goes to our log, once. */
+static void on_log(void *userdata, const char *format, va_list args) _printf_(2, 0);
 static void on_log(void *userdata, const char *format, va_list args)
 {
     char text[256];

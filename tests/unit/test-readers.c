@@ -112,7 +112,7 @@ static int try_meminfo(const char *text)
 static void test_meminfo(void **state)
 {
     static const char *const words[] = { "MemTotal:", "MemFree:", "MemAvailable:", "Buffers:",
-        "\nCached:" + 1,
+        &"\nCached:"[1],
         "SwapTotal:", "SwapFree:", "Shmem:", "Active(file):", "Inactive(file):", "SReclaimable:", NULL };
     struct meminfo m;
 
@@ -196,8 +196,8 @@ static void test_pressure(void **state)
         "some avg60=0.00 avg10=0.00 avg300=0.00 total=1\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n",
         "some avg10=0.00 avg60=0.00 avg300=0.00\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n",
         "some avg10=0.00 avg60=0.00 avg300=0.00 total=1x\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n",
-        "some avg10=0.00 avg60=0.00 avg300=0.00 total=18446744073709551616\n"
-        "full avg10=0.00 avg60=0.00 avg300=0.00 total=1\n",
+        ("some avg10=0.00 avg60=0.00 avg300=0.00 total=18446744073709551616\n"
+         "full avg10=0.00 avg60=0.00 avg300=0.00 total=1\n"),
         "some avg10=0.00 avg60=0.00 avg300=0.00 total=1\n",
     };
     struct pressure p;
