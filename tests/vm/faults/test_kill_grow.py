@@ -48,7 +48,7 @@ class Grow:
 
 
 @daemons
-@fault('the {daemon} is killed before it asks for a grow', sample=True)
+@fault('the {daemon} is killed before it asks for a grow')
 def test_before_the_request(stage, daemon):
     grow = Grow(stage, daemon)
     # Frozen, it has the request before it and does nothing with it.

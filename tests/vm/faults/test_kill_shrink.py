@@ -93,7 +93,7 @@ def test_after_the_grant(stage, daemon):
 
 
 @daemons
-@fault('the {daemon} is killed when a shrink is half unplugged', ENDS, sample=True)
+@fault('the {daemon} is killed when a shrink is half unplugged', ENDS)
 def test_half_unplugged(stage, daemon):
     shrink = Shrink(stage, daemon)
     total = stage.guest.meminfo()['MemTotal']
