@@ -195,6 +195,9 @@ static void take_size(struct actuator *a, const struct channel_message *m)
     if (!a->sent && m->requested_size != a->limits.requested_size)
         (void)snprintf(a->reason, sizeof(a->reason), "host");
     actuator_look_for_device(a);
+    /* What comes must not wait offline, whoever asked for it and whatever the policy was set to since. */
+    if (m->size > a->limits.size)
+        actuator_keep_onlining(a, false);
     take_sizes(a, m->size, m->requested_size);
 }
 

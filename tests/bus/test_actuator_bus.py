@@ -239,6 +239,18 @@ def test_policy_is_put_right_before_growth(stage):
     wait_until(lambda: policy.read_text(encoding='ascii').startswith('online_movable'), 5, 'it is put right')
 
 
+def test_policy_is_put_right_when_it_grows(stage):
+    """By the host's own will, or where somebody meddled after the request."""
+    policy, state = (stage.folder / 'sys/devices/system/memory' / name for name in ('auto_online_blocks', 'memory40/state'))
+    stage.up(max_size=3 * GIB)
+    wait_until(lambda: policy.read_text(encoding='ascii').startswith('online_movable'), 5, 'it is set')
+    policy.write_text('offline\n', encoding='ascii')
+    state.write_text('offline\n', encoding='ascii')
+    stage.host.say('size', size=GIB + 128 * MIB, requested_size=GIB + 256 * MIB)
+    wait_until(lambda: policy.read_text(encoding='ascii').startswith('online_movable'), 5, 'it is put right')
+    wait_until(lambda: state.read_text(encoding='ascii').startswith('online_movable'), 5, 'and what came is online')
+
+
 # The process
 
 
