@@ -158,7 +158,8 @@ class Stage:
         if not size <= have <= size + CLINGS:
             self.guest.check(f'vmtidectl {"plug" if size > have else "unplug"} {abs(size - have)}', 60)
             self.guest.wait_size(lambda now: size <= now <= size + CLINGS, 60)
-        return self.agree(settled=True)
+        # The host gives up what does not come after 30 s.
+        return self.agree(2 * AGREE_SECONDS, settled=True)
 
     def pid(self, daemon):
         if daemon == 'host':
