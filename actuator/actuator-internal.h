@@ -40,7 +40,9 @@ struct actuator {
     struct request queue[ACTUATOR_QUEUE_MAX]; /* the first one is with the host when sent */
     unsigned queued;
     bool sent;
+    bool late; /* the host owes an answer still, and its caller has given up */
     uint64_t sent_id;
+    uint64_t sent_at;
     struct bucket bucket;
     struct bucket reserve_bucket;
     struct bucket report_bucket;

@@ -6,6 +6,10 @@
 #include "names.h"
 #include "service.h"
 
+/* An answer that is not there after so many time-outs is lost: hello is said again, since that begins anew
+ * with the host's numbers. */
+#define LATE_MAX 6u
+
 static void queue_drop_first(struct actuator *a)
 {
     a->queued--;
@@ -15,6 +19,8 @@ static void queue_drop_first(struct actuator *a)
 
 bool actuator_answered(struct actuator *a, uint64_t id, struct request *ret)
 {
+    if (id == a->sent_id)
+        a->late = false;
     if (!a->sent || id != a->sent_id)
         return false;
     *ret = a->queue[0];
@@ -52,6 +58,7 @@ void actuator_give_up(struct actuator *a, const char *text)
 {
     while (a->queued > 0)
         refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
+    a->late = false;
     actuator_set_timer(a->timeout, USEC_FOREVER);
 }
 
@@ -66,8 +73,11 @@ int actuator_on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
     while (a->queued > 0 && a->queue[0].deadline <= now_usec()) {
         if (a->queue[0].verb == LIMITS_PLUG && a->queue[0].origin == ACTUATOR_MONITOR)
             guard_control_refused(a->guard, true);
+        a->late |= a->sent;
         refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
     }
+    if (a->late && now_usec() - a->sent_at >= LATE_MAX * a->config.request_timeout_usec)
+        host_link_renew(a->link, "no answer to a request");
     actuator_send_next(a);
     return 0;
 }
@@ -101,10 +111,11 @@ static int send_resize(struct actuator *a, const struct request *r, uint64_t tar
 }
 
 /* Sends the first of the queue when none is with the host. Limits are looked at now: what was granted before
- * counts. The onlining policy is looked at while the host thinks. */
+ * counts, and an answer that is late may change them: a plug that did not know of it would ask for less than
+ * there is. The onlining policy is looked at while the host thinks. */
 void actuator_send_next(struct actuator *a)
 {
-    while (a->queued > 0 && !a->sent) {
+    while (a->queued > 0 && !a->sent && !a->late) {
         struct request *r = &a->queue[0];
         char text[LIMITS_TEXT_MAX];
         const char *error;
@@ -127,6 +138,7 @@ void actuator_send_next(struct actuator *a)
         }
         a->sent_id++;
         a->sent = true;
+        a->sent_at = now_usec();
         if (r->verb == LIMITS_PLUG)
             actuator_keep_onlining(a, false);
     }

@@ -165,6 +165,7 @@ static void take_granted(struct actuator *a, const struct channel_message *m)
         /* Too late for its caller, but true. */
         log_debug("host: answer to request %" PRIu64 ", which does not wait any more", m->id);
         take_sizes(a, size, m->requested_size);
+        actuator_send_next(a);
         return;
     }
     guard_control_refused(a->guard, false);
@@ -181,8 +182,10 @@ static void take_refused(struct actuator *a, const struct channel_message *m)
 {
     struct request r;
 
-    if (!actuator_answered(a, m->id, &r))
+    if (!actuator_answered(a, m->id, &r)) {
+        actuator_send_next(a);
         return;
+    }
     if (r.verb == LIMITS_PLUG && r.origin == ACTUATOR_MONITOR && is_final(m->code))
         guard_control_refused(a->guard, true);
     actuator_refuse(a, &r, error_of_code(m->code), m->text);
@@ -192,7 +195,7 @@ static void take_refused(struct actuator *a, const struct channel_message *m)
 static void take_size(struct actuator *a, const struct channel_message *m)
 {
     /* Nobody here asked for it. */
-    if (!a->sent && m->requested_size != a->limits.requested_size)
+    if (!a->sent && !a->late && m->requested_size != a->limits.requested_size)
         (void)snprintf(a->reason, sizeof(a->reason), "host");
     actuator_look_for_device(a);
     /* What comes must not wait offline, whoever asked for it and whatever the policy was set to since. */

@@ -363,3 +363,12 @@ int host_link_send(struct host_link *l, const struct channel_message *m)
 {
     return l->state.phase == LINK_UP ? link_write(l, m) : -ENOTCONN;
 }
+
+void host_link_renew(struct host_link *l, const char *why)
+{
+    if (l->state.phase != LINK_UP)
+        return;
+    link_state_renew(&l->state, now_usec());
+    say_hello(l);
+    link_settle(l, why);
+}

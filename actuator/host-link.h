@@ -24,3 +24,5 @@ struct host_link *host_link_free(struct host_link *l);
 /* Never calls ops. -ENOTCONN when there is no host, -EINVAL when the message cannot be said, -ENOBUFS when
  * the host does not read (the line is given up then). */
 int host_link_send(struct host_link *l, const struct channel_message *m);
+/* Says hello again, so that both sides begin anew with the host's numbers: down, then up by its welcome. */
+void host_link_renew(struct host_link *l, const char *why);

@@ -28,6 +28,11 @@ void link_state_closed(struct link_state *s, uint64_t now)
     s->pinged = s->broken = false;
 }
 
+void link_state_renew(struct link_state *s, uint64_t now)
+{
+    greet(s, now);
+}
+
 static enum link_act welcomed(struct link_state *s, const struct channel_message *m, uint64_t now)
 {
     if (m->version != CHANNEL_VERSION)

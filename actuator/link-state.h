@@ -64,6 +64,8 @@ void link_state_closed(struct link_state *s, uint64_t now);
 enum link_act link_state_message(struct link_state *s, const struct channel_message *m, uint64_t now);
 /* A bad line came in; true: it is one too many, stop listening. */
 bool link_state_bad(struct link_state *s, uint64_t now);
+/* A welcome is wanted once more. */
+void link_state_renew(struct link_state *s, uint64_t now);
 /* The host does not read what is written to it: the timer hangs up, at once. */
 void link_state_broken(struct link_state *s, uint64_t now);
 /* The deadline may have come. */

@@ -165,6 +165,52 @@ def test_no_answer(stage):
     assert client.reply(serial) == (GIB + 4 * MIB,)
 
 
+def test_nothing_is_asked_before_a_late_answer(stage):
+    """A plug that did not know of what is yet to be granted would lower the requested size."""
+    client = stage.up()
+    serial = plug(client, GIB)
+    late = stage.host.expect('resize')
+    assert refusal(client, serial).name == 'HostUnavailable'
+    assert refusal(client, plug(client, 2 * MIB, 'too early')).name == 'HostUnavailable'
+    serial = plug(client, 4 * MIB, 'in time')
+    stage.host.say('granted', id=late['id'], requested_size=late['size'])
+    request = stage.host.grant()
+    assert (request['reason'], request['size']) == ('in time', 2 * GIB + 4 * MIB)
+    assert client.reply(serial) == (2 * GIB + 4 * MIB,)
+
+
+def test_a_late_refusal_is_an_answer_too(stage):
+    client = stage.up()
+    serial = plug(client, GIB)
+    late = stage.host.expect('resize')
+    assert refusal(client, serial).name == 'HostUnavailable'
+    serial = plug(client, 4 * MIB)
+    stage.host.say('refused', id=late['id'], code='device', text='not today', max_size=4 * GIB)
+    assert stage.host.grant()['size'] == GIB + 4 * MIB
+    assert client.reply(serial) == (GIB + 4 * MIB,)
+
+
+def test_an_answer_that_never_comes_begins_anew(stage):
+    client = stage.up()
+    begun = time.monotonic()
+    refusal(client, plug(client, GIB))
+    stage.host.expect('resize')
+    said = None
+    while said is None or said['op'] == 'stats':
+        assert time.monotonic() - begun < 12
+        assert refusal(client, plug(client, 2 * MIB)).name == 'HostUnavailable'
+        said = stage.host.line(0.05)
+    # Six time-outs of 700 ms.
+    assert said['op'] == 'hello' and time.monotonic() - begun > 4
+    assert not get(client, 'HostConnected')
+    stage.host.say('welcome', **{**stage.host.welcome, 'size': 2 * GIB, 'requested_size': 2 * GIB})
+    wait_until(lambda: get(client, 'HostConnected'), 5, 'it is welcomed')
+    plug(client, 2 * MIB)
+    while (said := stage.host.line(5))['op'] == 'hello':
+        pass
+    assert (said['op'], said['size']) == ('resize', 2 * GIB + 2 * MIB)
+
+
 def test_no_answer_in_the_installed_time(strict_stage):
     client = strict_stage.up()
     begun = time.monotonic()

@@ -178,6 +178,19 @@ static void test_host_that_does_not_read(void **state)
     assert_int_equal(link_state_timer(&s, T0 + LINK_REOPEN_USEC), LINK_NOTHING);
 }
 
+/* What was asked before the second welcome is about a past that is over. */
+static void test_renewed(void **state)
+{
+    struct link_state s = up();
+
+    link_state_renew(&s, T0);
+    assert_int_equal(s.phase, LINK_GREETING);
+    assert_int_equal(say(&s, CHANNEL_GRANTED, T0 + 1), LINK_NOTHING);
+    assert_int_equal(link_state_timer(&s, T0 + LINK_HELLO_USEC), LINK_SAY_HELLO);
+    assert_int_equal(say(&s, CHANNEL_WELCOME, T0 + 3 * USEC_PER_SEC), LINK_WELCOMED);
+    assert_int_equal(say(&s, CHANNEL_GRANTED, T0 + 3 * USEC_PER_SEC), LINK_PASS_ON);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +203,7 @@ int main(void)
         cmocka_unit_test(test_too_many_bad_lines),
         cmocka_unit_test(test_few_bad_lines_are_forgotten),
         cmocka_unit_test(test_host_that_does_not_read),
+        cmocka_unit_test(test_renewed),
     };
 
     return cmocka_run_group_tests_name("link-state", tests, NULL, NULL);
