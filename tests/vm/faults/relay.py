@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Stands between the host daemon and a socket of QEMU's (the channel's or QMP), and does to the lines what faults do."""
 
+import contextlib
 import os
 import selectors
 import socket
@@ -58,6 +59,7 @@ class Relay:
         self.connections = 0
         self.seen = None        # seen(direction, line) is told each line as it comes in
         self.edit = None        # edit(direction, line) returns the lines to pass on instead
+        self._stalled = False
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(1)
@@ -86,6 +88,21 @@ class Relay:
                 waiting.pop(0)
             for line in waiting:
                 self._take(hold.direction, line)
+
+    @contextlib.contextmanager
+    def stalled(self):
+        """Nothing is passed on either way, of new connections too; what still waits at the end is passed on then."""
+        with self._lock:
+            self._stalled = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stalled = False
+                for direction in self._waiting:
+                    waiting, self._waiting[direction] = self._waiting[direction], []
+                    for line in waiting:
+                        self._take(direction, line)
 
     def cut(self):
         """Ends the connection now."""
@@ -146,7 +163,7 @@ class Relay:
                             self._take(key.data, line + b'\n')
 
     def _take(self, direction, line):
-        if self._waiting[direction] or any(h.takes(direction, line) for h in self._holds):
+        if self._stalled or self._waiting[direction] or any(h.takes(direction, line) for h in self._holds):
             self._waiting[direction].append(line)
             return
         if self._cut_in_line and self._cut_in_line[0] == direction and self._cut_in_line[1] in line:

@@ -56,14 +56,18 @@ class Stage:
         state.mkdir()
         if os.geteuid() == 0:
             os.chown(state, NOBODY, NOBODY)
-        more = [word for other in others for word in ('--vm', other.vm_option())]
-        self.daemon = self.guest.start_host(
-            '--host-reserve=256M', f'--bus={self.bus_address}', f'--limits-state={state}/limits', *more, *options,
-            name=self.name, maximum=self.maximum, channel=self.channel.path, qmp=self.qmp.path)
+        self._more = [*[word for other in others for word in ('--vm', other.vm_option())], *options]
+        self.start_host()
         for other in others:
             other.daemon, other.bus_address = self.daemon, self.bus_address
         for stage in (self, *others):
             stage.wait_connected()
+
+    def start_host(self, *arguments):
+        """The host's daemon, with more ARGUMENTS."""
+        self.daemon = self.guest.start_host(
+            '--host-reserve=256M', f'--bus={self.bus_address}', f'--limits-state={self.guest.folder}/host-state/limits',
+            *self._more, *arguments, name=self.name, maximum=self.maximum, channel=self.channel.path, qmp=self.qmp.path)
 
     def _start_bus(self):
         folder = self.guest.folder
@@ -158,8 +162,15 @@ class Stage:
         if not size <= have <= size + CLINGS:
             self.guest.check(f'vmtidectl {"plug" if size > have else "unplug"} {abs(size - have)}', 60)
             self.guest.wait_size(lambda now: size <= now <= size + CLINGS, 60)
-        # The host gives up what does not come after 30 s.
-        return self.agree(2 * AGREE_SECONDS, settled=True)
+            self._let_cling()
+        return self.agree(settled=True)
+
+    def _let_cling(self):
+        """What the kernel does not give up is ended by growth at once, and else as a stuck shrink after 30 s."""
+        try:
+            wait_until(lambda: len(set(self.guest.device_sums())) == 1, 5, 'the size is the requested size')
+        except RigError:
+            self.guest.check('vmtidectl plug 2M', 30)
 
     def pid(self, daemon):
         if daemon == 'host':

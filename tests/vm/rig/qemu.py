@@ -120,7 +120,7 @@ class Guest:
         ports = (('org.vmtide.0', self.channel_path), ('org.vmtide.test.0', self.folder / 'test.sock'))
         for name, path in ports if self._channel else ports[1:]:
             argv += ['-chardev', f'socket,id={name},path={path},server=on,wait=off',
-                     '-device', f'virtserialport,chardev={name},name={name}']
+                     '-device', f'virtserialport,id=port-{name},chardev={name},name={name}']
         for i, name in enumerate(self.devices):
             argv += ['-object', f'memory-backend-ram,id=mem-{name},size={self.device // MIB}M,reserve=off',
                      '-device', f'pcie-root-port,id=port{i},chassis={i + 1}',
@@ -221,7 +221,7 @@ class Guest:
 
     # QEMU and its memory
 
-    def qmp(self, command, **arguments):
+    def qmp(self, command, /, **arguments):
         """A QMP command, by the rig's own socket."""
         return self._qmp.command(command, **arguments)
 

@@ -61,7 +61,7 @@ class Qmp:
         if self._on_event:
             self._on_event(name, data)
 
-    def command(self, name, timeout=10, **arguments):
+    def command(self, name, timeout=10, /, **arguments):
         """Runs one command and returns its answer; underscores in the arguments' names become dashes."""
         with self._lock:
             self._serial += 1
