@@ -89,6 +89,7 @@ static void advance(struct vm_state *s, unsigned i, uint64_t now)
     }
     s->job.at = i;
     s->asked[i] = s->job.targets[i];
+    s->set_since = s->querying;
     g_array_append_vals(s->actions,
             &(struct vm_action){ .type = VM_ACTION_SET, .device = i, .bytes = s->job.targets[i] }, 1);
 }
@@ -111,6 +112,7 @@ void vm_state_set_done(struct vm_state *s, bool ok, uint64_t now)
     if (!s->job.active)
         return;
     s->asked[at] = 0;
+    s->outrun = s->querying && s->set_since;
     if (ok) {
         s->devices[at].requested_size = s->job.targets[at];
         advance(s, at + 1, now);

@@ -33,6 +33,7 @@ void vm_query(struct vm_state *s)
     if (!s->qmp_up || s->querying)
         return;
     s->querying = true;
+    s->set_since = s->outrun = false;
     vm_act(s, VM_ACTION_QUERY_DEVICES);
 }
 
@@ -172,6 +173,10 @@ void vm_state_devices(struct vm_state *s, const struct device_numbers *d, uint64
     bool was_known = s->known, foreign = is_foreign(s, d);
 
     s->querying = false;
+    if (s->outrun) {
+        vm_query(s);
+        return;
+    }
     if (!s->boot_known) {
         vm_state_query_failed(s, now);
         return;

@@ -196,6 +196,8 @@ struct vm_state {
     struct device_numbers devices[DEVICES_MAX];
     uint64_t asked[DEVICES_MAX]; /* set, and not yet heard what came of it; 0: nothing */
     bool querying;
+    bool set_since; /* a requested size was set since the query that is on its way */
+    bool outrun;    /* … and that was answered first: the query's answer is from before it */
     uint64_t resync_at;
     uint64_t resync_delay;
 

@@ -167,6 +167,38 @@ static void test_somebody_else(void **state)
     world_end(&w);
 }
 
+/* The answer to a query that was asked before a set comes behind the set's: it is no news, and old. */
+static void test_answers_in_the_wrong_order(void **state)
+{
+    struct world w;
+    struct device_numbers old;
+
+    world_start(&w, 1);
+    w.guest_follows = false;
+    old = w.qemu[0];
+    w.query_held = true;
+    vm_state_size_event(&w.s, w.now);
+    world_drain(&w);
+    world_resize(&w, 1, GIB(1));
+    assert_int_equal(world_sent(&w, CHANNEL_GRANTED, 0)->requested_size, GIB(1));
+    world_forget(&w);
+    vm_state_devices(&w.s, &old, 0, w.now);
+    world_drain(&w);
+    assert_int_equal(w.notes[VM_NOTE_FOREIGN], 0);
+    assert_int_equal(vm_state_requested(&w.s), GIB(1));
+    assert_int_equal(vm_state_committed(&w.s), GIB(1));
+    assert_int_equal(world_count_sent(&w, CHANNEL_SIZE), 0);
+    assert_true(w.s.follow.active);
+    /* Asked again at once; that answer is believed. */
+    assert_int_equal(w.n_queries, 1);
+    w.qemu[0].size = MIB(512);
+    vm_state_devices(&w.s, w.qemu, 0, w.now);
+    world_drain(&w);
+    assert_int_equal(world_sent(&w, CHANNEL_SIZE, 0)->size, MIB(512));
+    assert_int_equal(w.n_queries, 1);
+    world_end(&w);
+}
+
 static void test_reset(void **state)
 {
     struct world w;
@@ -391,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_growth_cancels_a_shrink),
         cmocka_unit_test(test_several_devices),
         cmocka_unit_test(test_somebody_else),
+        cmocka_unit_test(test_answers_in_the_wrong_order),
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_forgotten_request),
         cmocka_unit_test(test_silence),

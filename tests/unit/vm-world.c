@@ -37,7 +37,8 @@ static void world_act(struct world *w, const struct vm_action *a)
         world_set(w, a);
     else if (a->type == VM_ACTION_QUERY_DEVICES) {
         w->n_queries++;
-        vm_state_devices(&w->s, w->qemu, 0, w->now);
+        if (!w->query_held)
+            vm_state_devices(&w->s, w->qemu, 0, w->now);
     } else if (a->type == VM_ACTION_QUERY_SUMMARY)
         vm_state_summary(&w->s, GIB(1), w->now);
     else if (a->type == VM_ACTION_BUDGET) {

@@ -16,6 +16,7 @@ struct world {
     struct grant_host host;
     struct device_numbers qemu[DEVICES_MAX]; /* QEMU's own */
     bool qemu_answers;                       /* qom-set at once */
+    bool query_held;                         /* no answer to a query, the test gives it */
     bool guest_follows;                      /* the size is the requested size at once */
 
     struct channel_message sent[SENT_MAX]; /* since world_forget() */
