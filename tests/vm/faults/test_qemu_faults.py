@@ -37,6 +37,47 @@ def back_again(stage):
     stage.goes_on()
 
 
+def suspend(stage):
+    return stage.guest.start_command('dmesg -C; echo mem >/sys/power/state || { dmesg | grep virtio_mem; exit 1; }')
+
+
+# The first of the file: the size has never been more than 0, and nothing clings.
+@fault('the guest is suspended at size 0 and woken 5 s later',
+       'kernel 6.1 refuses (virtio_mem: not supported), 6.12 sleeps and wakes; all agree and the job goes on')
+def test_suspended_at_size_0(stage, kernel):
+    grow = Grow(stage)
+    assert grow.size == 0
+    since = time.monotonic()
+    sleep = suspend(stage)
+    if kernel == '6.1':
+        result = sleep.wait(60)
+        assert result.status == 1 and 'not supported' in result.stdout, result
+    else:
+        stage.guest.wait_event('SUSPEND', 30, since)
+        until = time.monotonic() + 5
+        wait_until(lambda: time.monotonic() >= until, 10, '5 s are over')
+        assert sleep.poll() is None and stage.guest.qmp('query-status')['status'] == 'suspended'
+        stage.guest.qmp('system_wakeup')
+        result = sleep.wait(60)
+        assert result.status == 0, result
+    stage.wait_connected()
+    grow.start()
+    grow.done()
+    grow.end()
+
+
+@fault('the guest is to be suspended in the middle of a grow',
+       'its kernel refuses (virtio_mem: not supported); the grow ends, all agree and the job goes on')
+def test_suspended_in_a_grow(stage):
+    grow = Grow(stage)
+    grow.half()
+    result = suspend(stage).wait(60)
+    assert result.status == 1 and 'virtio_mem' in result.stdout and 'not supported' in result.stdout, result
+    grow.done()
+    stage.wait_connected()
+    grow.end()
+
+
 @fault('QEMU is paused in the middle of a grow and continued 10 s later')
 def test_paused(stage):
     grow = Grow(stage)
