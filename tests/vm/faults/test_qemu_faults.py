@@ -3,8 +3,10 @@
 
 import json
 import os
+import re
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -153,8 +155,10 @@ def test_host_out_of_memory(stage):
 
 def set_available(procfs, bytes_):
     """What the host's daemon reads of its host."""
-    (procfs / 'new').write_text(f'MemTotal: {64 * 1024 * 1024} kB\nMemFree: {bytes_ // 1024} kB\n'
-                                f'MemAvailable: {bytes_ // 1024} kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n', encoding='ascii')
+    text = Path('/proc/meminfo').read_text(encoding='ascii')
+    for name, value in (('MemTotal', 64 * GIB), ('MemAvailable', bytes_)):
+        text = re.sub(rf'^{name}:.*$', f'{name}: {value // 1024} kB', text, flags=re.M)
+    (procfs / 'new').write_text(text, encoding='ascii')
     os.replace(procfs / 'new', procfs / 'meminfo')
 
 
