@@ -21,10 +21,16 @@ class Grow:
     def start(self):
         self.work = self.stage.start_plug('plug', self.bytes)
 
-    def half(self):
-        """Starts it, and waits until some of it is plugged."""
+    def half(self, granted=False):
+        """Starts it, and waits until some of it is plugged; granted: and until the caller has its answer, which comes
+        at about the same time. Returns the size."""
+        seen = len(self.stage.channel.lines)
         self.start()
-        return self.guest.wait_size(lambda size: size > self.size, 30)
+        size = self.guest.wait_size(lambda size: size > self.size, 30)
+        if granted:
+            wait_until(lambda: any(b'"granted"' in line for _, line in self.stage.channel.lines[seen:]), 30,
+                       'the grow is granted', 0.002)
+        return size
 
     def refused(self, *texts, timeout=60):
         """It was refused, with these words."""

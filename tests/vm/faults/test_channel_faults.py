@@ -23,7 +23,7 @@ def wait_gone(stage, timeout=30):
        'requests are refused HostUnavailable until then; all agree and the job goes on')
 def test_port_unplugged(stage):
     grow = Grow(stage)
-    grow.half()
+    grow.half(granted=True)
     begun = time.monotonic()
     stage.guest.qmp('device_del', id=f'port-{PORT}')
     try:

@@ -251,7 +251,7 @@ def test_migration_in_a_grow(stage):
        'the grow ends; requests are refused HostUnavailable until it goes on; all agree and the job goes on')
 def test_host_frozen(stage):
     grow = Grow(stage)
-    grow.half()
+    grow.half(granted=True)
     stage.signal('host', 'STOP')
     try:
         begun = time.monotonic()

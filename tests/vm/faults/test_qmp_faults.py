@@ -58,7 +58,7 @@ def connects_again(stage, connections):
 def test_stalled(stage):
     grow = Grow(stage)
     connections = stage.qmp.connections
-    grow.half()
+    grow.half(granted=True)
     begun = time.monotonic()
     with stage.qmp.stalled():
         grow.done()
@@ -108,7 +108,7 @@ def test_closed_before_the_answer(stage):
 def test_closed_half_plugged(stage):
     grow = Grow(stage)
     connections = stage.qmp.connections
-    size = grow.half()
+    size = grow.half(granted=True)
     stage.qmp.cut()
     assert size < grow.target
     grow.done()
@@ -187,7 +187,7 @@ def test_set_works_and_fails(stage):
 def test_queries_fail(stage, command):
     grow = Grow(stage)
     wanted = f'"{command}"'.encode()
-    grow.half()
+    grow.half(granted=True)
     with Answers(stage.qmp, lambda asked, line: (error_for(line),) if wanted in asked else (line,)) as answers:
         # The summary is asked for after connecting only.
         stage.qmp.cut()
@@ -204,7 +204,7 @@ def test_queries_fail(stage, command):
 def test_gone_for_a_while(stage):
     grow = Grow(stage)
     connections = stage.qmp.connections
-    grow.half()
+    grow.half(granted=True)
     stage.qmp.open = False
     try:
         stage.qmp.cut()
