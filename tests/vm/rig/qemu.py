@@ -94,15 +94,21 @@ class Guest:
         argv = self._command_line(initrd)
         self._begun = time.monotonic()
         self.process = Process(argv, self.logs / 'qemu.log')
-        test_path, qmp_path = self.folder / 'test.sock', self.folder / 'rig-qmp.sock'
-        wait_until(lambda: self.process.check() or qmp_path.exists(), 20, 'QEMU opens its QMP socket')
-        self._qmp = Qmp(qmp_path, self._on_event)
-        self.agent = Agent(test_path)
+        self._qmp = wait_until(self._connect_qmp, 20, 'QEMU opens its QMP socket')
+        self.agent = Agent(self.folder / 'test.sock')
         for path in (self.channel_path, self.host_qmp_path):
             if os.geteuid() == 0 and path.exists():
                 os.chown(path, NOBODY, NOBODY)
         self._qmp.command('cont')
         return self
+
+    def _connect_qmp(self):
+        """The rig's connection, or None: the socket is there before anybody listens at it."""
+        self.process.check()
+        try:
+            return Qmp(self.folder / 'rig-qmp.sock', self._on_event)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
 
     def _command_line(self, initrd):
         maximum = (self.boot + self.device * len(self.devices)) // MIB
