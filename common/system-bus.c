@@ -49,12 +49,19 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
     return 0;
 }
 
+/* Anybody may send a signal to us alone, and a match is no filter for those: only the bus daemon's own count.
+ */
+static bool is_of_the_bus(sd_bus_message *m)
+{
+    return streq(sd_bus_message_get_sender(m) ?: "", "org.freedesktop.DBus");
+}
+
 static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     struct system_bus *s = userdata;
     const char *name, *old, *new;
 
-    if (sd_bus_message_read(m, "sss", &name, &old, &new) < 0 || *new != '\0')
+    if (!is_of_the_bus(m) || sd_bus_message_read(m, "sss", &name, &old, &new) < 0 || *new != '\0')
         return 0;
     s->ops->name_gone(name, s->userdata);
     log_control_caller_gone(s->log_control, name);
@@ -66,7 +73,7 @@ static int on_name_lost(sd_bus_message *m, void *userdata, sd_bus_error *error)
     struct system_bus *s = userdata;
     const char *name;
 
-    if (sd_bus_message_read(m, "s", &name) >= 0 && streq(name, s->name))
+    if (is_of_the_bus(m) && sd_bus_message_read(m, "s", &name) >= 0 && streq(name, s->name))
         log_warning("bus: name %s was taken away; working on without it", s->name);
     return 0;
 }
@@ -76,7 +83,7 @@ static int on_name_acquired(sd_bus_message *m, void *userdata, sd_bus_error *err
     struct system_bus *s = userdata;
     const char *name;
 
-    if (sd_bus_message_read(m, "s", &name) < 0 || !streq(name, s->name))
+    if (!is_of_the_bus(m) || sd_bus_message_read(m, "s", &name) < 0 || !streq(name, s->name))
         return 0;
     s->retry_usec = RETRY_USEC;
     s->said_lost = false;
