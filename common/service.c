@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "service.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <systemd/sd-daemon.h>
@@ -72,8 +73,13 @@ int service_event_new(service_reload_t reload, void *userdata, sd_event **ret)
     return 0;
 }
 
+/* glibc takes a large block that was freed for a sign that more will come, and keeps the next one. What
+ * others send is not to stay here, least of all locked. */
+#define MMAP_THRESHOLD (128 * 1024)
+
 void service_lock_memory(void)
 {
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         log_warning("memory is not locked: %s; a larger LimitMEMLOCK= or CAP_IPC_LOCK lets it be",
                 strerror(errno));

@@ -173,6 +173,23 @@ def test_half_open_authentication_of_the_monitors_user(stage):
     wait_until(served, 5, 'and the monitor when it has gone')
 
 
+@malice('any local user sends messages of 30 MB', 'they are refused, the actuator is none the larger')
+def test_huge_messages(stage):
+    monitor = stage.up()
+    reader = stage.on_bus()
+    stranger = stage.client(uid=STRANGER)
+    process = stage.processes['actuator']
+    text = 'x' * (30 * 1000 * 1000)
+    assert refused(stranger, 'Plug', 'ts', 2 * MIB, text).name == 'InvalidSize'
+    before = held(process)
+    for member, signature, *arguments in (('Plug', 'ts', 2 * MIB, text), ('Reserve', 'tss', MIB, text, 'y'),
+                                          ('OpenPressureTrigger', 'stt', text, 1, 1), ('DeclineShrink', 'ts', 1, text)):
+        assert refused(stranger, member, signature, *arguments).name in ('InvalidSize', 'InvalidArgs')
+        monitor_works(stage, monitor)
+    assert get(reader, 'HostConnected')
+    assert flat(before, held(process)), (before, held(process))
+
+
 def forged(client, path, interface, member, signature, *arguments, to=None):
     """A signal; TO: for one alone, whatever it listens to."""
     body = Writer()
@@ -222,6 +239,7 @@ def test_forged_signals(stage):
         assert line['op'] in ('stats', 'ping'), line
     assert stage.get('Mode', at=MONITOR) == ['"auto"'] and stage.get('Size', at=ACTUATOR) == [str(GIB)]
     assert stage.log('monitor').count('forged') == 0
+    assert stage.says('was taken away') == 0 and stage.log('monitor').count('was taken away') == 0
 
 
 @malice('any local user forges the leaving of who armed the guard, over the bus', 'the guard stays armed')
