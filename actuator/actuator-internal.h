@@ -32,6 +32,7 @@ struct actuator {
     struct guard_control *guard;
     struct actuator_config config; /* a copy of the numbers; its strings are not ours */
     char *sysfs;
+    char *meminfo; /* its path */
     struct actuator_view view;
     struct limits limits;
     struct progress progress;

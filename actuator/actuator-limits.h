@@ -49,4 +49,10 @@ int limits_check(const struct limits *l, enum limits_verb verb, uint64_t bytes, 
 int limits_target(const struct limits *l, enum limits_verb verb, uint64_t bytes, uint64_t *ret_target,
         const char **ret_error, char ret_text[static LIMITS_TEXT_MAX]);
 
+/* A shrink below what is in use gets applications killed. This much stays available over the one to target,
+ * whatever the monitor says; its own headroom is never under 192 MiB. -EINVAL as above. */
+#define LIMITS_LEAVE MIB(128)
+int limits_leave(const struct limits *l, uint64_t target, uint64_t available, const char **ret_error,
+        char ret_text[static LIMITS_TEXT_MAX]);
+
 const char *limits_verb_to_string(enum limits_verb verb);

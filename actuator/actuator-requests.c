@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "actuator-internal.h"
+#include "meminfo.h"
 #include "names.h"
 #include "service.h"
 
@@ -102,6 +103,23 @@ static void answer_first(struct actuator *a)
     r.done(a->limits.requested_size, NULL, NULL, r.userdata);
 }
 
+/* What is asked for may not be what is good for the guest: the monitor may have been taken over. Not known
+ * how much is available: it keeps what it has. An administrator knows what he does. */
+static int find_target(const struct actuator *a, const struct request *r, uint64_t *ret_target,
+        const char **ret_error, char *ret_text)
+{
+    struct meminfo m;
+    uint64_t target;
+    int e = limits_target(&a->limits, r->verb, r->bytes, &target, ret_error, ret_text);
+
+    if (e >= 0 && r->verb == LIMITS_UNPLUG && r->origin == ACTUATOR_MONITOR)
+        e = limits_leave(
+                &a->limits, target, meminfo_read(a->meminfo, &m) < 0 ? 0 : m.available, ret_error, ret_text);
+    if (e >= 0)
+        *ret_target = target;
+    return e;
+}
+
 static int send_resize(struct actuator *a, const struct request *r, uint64_t target)
 {
     struct channel_message m = { .op = CHANNEL_RESIZE, .id = a->sent_id + 1, .size = target };
@@ -126,7 +144,7 @@ void actuator_send_next(struct actuator *a)
             answer_first(a);
             continue;
         }
-        if (limits_target(&a->limits, r->verb, r->bytes, &target, &error, text) < 0) {
+        if (find_target(a, r, &target, &error, text) < 0) {
             refuse_first(a, error, text);
             continue;
         }

@@ -402,10 +402,12 @@ int actuator_new(sd_event *event, const struct actuator_options *o, struct actua
     a->event = sd_event_ref(event);
     a->sysfs = strdup(o->sysfs);
     a->onlining.sysfs = a->sysfs;
+    if (asprintf(&a->meminfo, "%s/meminfo", o->procfs) < 0)
+        a->meminfo = NULL;
     bucket_init(&a->report_bucket, REPORT_RATE, REPORT_BURST, now_usec());
     bucket_init(&a->refused_bucket, REFUSED_RATE, REFUSED_BURST, now_usec());
     actuator_configure(a, o->config);
-    r = a->sysfs ? actuator_start(a, o) : -ENOMEM;
+    r = a->sysfs && a->meminfo ? actuator_start(a, o) : -ENOMEM;
     if (r < 0) {
         actuator_free(a);
         return r;
@@ -425,6 +427,7 @@ struct actuator *actuator_free(struct actuator *a)
     sd_event_source_disable_unref(a->progress_timer);
     sd_event_source_disable_unref(a->news_timer);
     sd_event_unref(a->event);
+    free(a->meminfo);
     free(a->sysfs);
     free(a);
     return NULL;

@@ -138,3 +138,15 @@ int limits_target(const struct limits *l, enum limits_verb verb, uint64_t bytes,
     return verb == LIMITS_PLUG ? plug_target(l, bytes, ret_target, ret_error, ret_text)
                                : unplug_target(l, bytes, ret_target, ret_error, ret_text);
 }
+
+int limits_leave(const struct limits *l, uint64_t target, uint64_t available, const char **ret_error,
+        char ret_text[static LIMITS_TEXT_MAX])
+{
+    uint64_t goes = sub_floor(l->size, target);
+
+    if (goes == 0 || sub_floor(available, goes) >= LIMITS_LEAVE)
+        return 0;
+    return refuse(ret_error, ret_text, ERROR_BELOW_MINIMUM,
+            "size %s would take %s of the %s that are available; %s stay", FORMAT_BYTES(target),
+            FORMAT_BYTES(goes), FORMAT_BYTES(available), FORMAT_BYTES(LIMITS_LEAVE));
+}

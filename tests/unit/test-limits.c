@@ -225,6 +225,41 @@ static void test_property(void **state)
     assert_true(granted[LIMITS_PLUG] > 1000 && granted[LIMITS_UNPLUG] > 1000);
 }
 
+static void test_leave(void **state)
+{
+    static const struct {
+        uint64_t size;
+        uint64_t target;
+        uint64_t available;
+        bool may;
+    } rows[] = {
+        { GIB(1), MIB(512), MIB(640), true },
+        { GIB(1), MIB(512), MIB(640) - 1, false },
+        { GIB(1), 0, UINT64_MAX, true },
+        { GIB(1), 0, 0, false },
+        /* A grow that has not come yet is taken back: nothing that is there goes. */
+        { GIB(1), GIB(1), 0, true },
+        { GIB(1), GIB(2), 0, true },
+        /* What an earlier shrink still takes counts too. */
+        { GIB(2), MIB(512), GIB(1), false },
+        { UINT64_MAX, 0, UINT64_MAX, false },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct limits l = usual;
+        char text[LIMITS_TEXT_MAX] = "";
+        const char *error = NULL;
+        int r;
+
+        l.size = rows[i].size;
+        r = limits_leave(&l, rows[i].target, rows[i].available, &error, text);
+        assert_int_equal(r, rows[i].may ? 0 : -EINVAL);
+        if (!rows[i].may)
+            assert_string_equal(error, ERROR_BELOW_MINIMUM);
+        assert_true(rows[i].may || strstr(text, "available"));
+    }
+}
+
 static void test_onlining_choice(void **state)
 {
     assert_int_equal(hotplug_choose(HOTPLUG_AUTO, GIB(1), GIB(3)), HOTPLUG_MOVABLE);
@@ -244,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_property),
+        cmocka_unit_test(test_leave),
         cmocka_unit_test(test_onlining_choice),
     };
 
