@@ -14,6 +14,7 @@ struct pending {
     void *userdata;
     uid_t uid;
     const struct authorize_rule *rule; /* once polkit is asked */
+    uint64_t query;                    /* which one it is at polkit */
     char cancel_id[32];                /* empty: polkit was not asked yet */
 };
 
@@ -140,7 +141,8 @@ static int ask_polkit(struct pending *p, const struct authorize_rule *rule)
 {
     p->slot = sd_bus_slot_unref(p->slot);
     p->rule = rule;
-    (void)snprintf(p->cancel_id, sizeof(p->cancel_id), "vmtide-%" PRIu64, ++p->authorize->queries);
+    p->query = ++p->authorize->queries;
+    (void)snprintf(p->cancel_id, sizeof(p->cancel_id), "vmtide-%" PRIu64, p->query);
     return polkit_ask(sd_bus_message_get_bus(p->message), sd_bus_message_get_sender(p->message), rule->action,
             sd_bus_message_get_allow_interactive_authorization(p->message) > 0, p->cancel_id, on_polkit, p,
             &p->slot);
@@ -159,16 +161,54 @@ static void deny_more(sd_bus_message *m)
             AUTHORIZE_QUERIES_MAX, AUTHORIZE_QUERIES_EACH_MAX);
 }
 
-static bool may_query(const struct authorize *a, uid_t uid)
+static unsigned count_queries(const struct authorize *a, uid_t uid)
 {
-    unsigned all = 0, own = 0;
+    unsigned n = 0;
 
     for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++)
-        if (a->pending[i].cancel_id[0] != '\0') {
-            all++;
-            own += a->pending[i].uid == uid;
-        }
-    return all < AUTHORIZE_QUERIES_MAX && own < AUTHORIZE_QUERIES_EACH_MAX;
+        n += a->pending[i].cancel_id[0] != '\0' && a->pending[i].uid == uid;
+    return n;
+}
+
+/* The newest query of the user who has the most: a dialogue that somebody is at is an older one. */
+static struct pending *find_most(struct authorize *a, unsigned *ret_n)
+{
+    struct pending *most = NULL;
+    unsigned n, most_n = 0;
+
+    for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++) {
+        struct pending *p = &a->pending[i];
+
+        if (p->cancel_id[0] == '\0')
+            continue;
+        n = count_queries(a, p->uid);
+        if (n < most_n || (n == most_n && p->query < most->query))
+            continue;
+        most = p;
+        most_n = n;
+    }
+    *ret_n = most_n;
+    return most;
+}
+
+/* Whoever has least gets in: with all places taken one of the user's with the most is freed for another who
+ * has fewer even then. So no number of users below the places keeps one more out. */
+static bool may_query(struct authorize *a, uid_t uid)
+{
+    unsigned all = 0, own = count_queries(a, uid), most_n;
+    struct pending *most;
+
+    for (size_t i = 0; i < AUTHORIZE_PENDING_MAX; i++)
+        all += a->pending[i].cancel_id[0] != '\0';
+    if (own >= AUTHORIZE_QUERIES_EACH_MAX || all < AUTHORIZE_QUERIES_MAX)
+        return own < AUTHORIZE_QUERIES_EACH_MAX;
+    most = find_most(a, &most_n);
+    if (!most || most_n <= own + 1)
+        return false;
+    polkit_cancel(sd_bus_message_get_bus(most->message), most->cancel_id);
+    deny_more(most->message);
+    pending_clear(most);
+    return true;
 }
 
 /* The bus has told who calls; an error means that the caller has gone, who gets nothing done. */

@@ -11,7 +11,8 @@
  */
 struct authorize;
 
-/* Queries at polkit, of all and of one user. */
+/* Queries at polkit, of all and of one user. With all taken the user with the most gives way to one with
+ * fewer. */
 #define AUTHORIZE_QUERIES_MAX 16u
 #define AUTHORIZE_QUERIES_EACH_MAX 8u
 /* Calls whose uid the bus was asked for; that takes no time, and makes place: whoever has most here gives

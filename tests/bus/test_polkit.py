@@ -3,8 +3,10 @@
 
 import pytest
 
+from tests.matrix import malice
+
 from .actuator_stage import get, plug, refusal, refused, stage, STRANGER
-from .authority import Authority, LAUNCHER
+from .authority import Authority, LANDLORD, LAUNCHER
 from .conftest import ACTUATOR, MONITOR, NOBODY
 from .dbus_client import DBusError
 from .peers import GIB, MIB, wait_until
@@ -96,7 +98,7 @@ def test_a_polkit_that_hangs_keeps_nobody_else(stage, authority):
     stage.up(private=False)
     authority.hang()
     waiting = ask(stage, [STRANGER] * 8 + [LAUNCHER] * 8)
-    others = [stage.client(uid=uid) for uid in (STRANGER, LAUNCHER, 2)]
+    others = [stage.client(uid=uid) for uid in (STRANGER, LAUNCHER)]
     for client in others:
         assert refused(client, 'Plug', 'ts', 2 * MIB, 'x').name == 'LimitExceeded'
         assert get(client, 'Size') == GIB
@@ -108,7 +110,26 @@ def test_a_polkit_that_hangs_keeps_nobody_else(stage, authority):
     authority.go_on()
     for client, serial in waiting:
         assert refusal(client, serial).full_name == INTERACTIVE
-    assert refused(others[2], 'Plug', 'ts', 2 * MIB, 'x').full_name == INTERACTIVE
+    assert refused(others[1], 'Plug', 'ts', 2 * MIB, 'x').full_name == INTERACTIVE
+
+
+@malice('two local users hold all queries at a polkit that does not answer',
+        'they give way to a third, and to a fourth, down to equal shares; the oldest queries stay')
+def test_two_users_cannot_hold_all_queries(stage, authority):
+    stage.up(private=False)
+    authority.hang()
+    waiting = {uid: ask(stage, [uid] * 8) for uid in (STRANGER, LAUNCHER)}
+    for uid, share in ((2, 5), (LANDLORD, 4)):
+        waiting[uid] = ask(stage, [uid] * share)
+        # One more, and it would have more than those that it takes it from.
+        assert refused(stage.client(uid=uid), 'Plug', 'ts', 2 * MIB, 'x').name == 'LimitExceeded'
+    for queries in waiting.values():
+        for client, serial in queries[4:]:
+            assert refusal(client, serial).name == 'LimitExceeded'
+    authority.go_on()
+    for uid, queries in waiting.items():
+        for client, serial in queries[:4]:
+            assert refusal(client, serial).full_name == INTERACTIVE
 
 
 def test_one_user_has_half_of_the_queries(stage, authority):
