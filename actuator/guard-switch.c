@@ -20,6 +20,20 @@ enum guard_off guard_switch(const struct guard_wish *w, const struct limits *l)
     return GUARD_ON;
 }
 
+bool guard_hold_step(struct guard_hold *h, bool held, uint64_t requested_size, uint64_t now)
+{
+    bool grown = h->since > 0 && sub_floor(requested_size, h->size) >= GUARD_HOLD_GROWTH;
+
+    if (grown || (!h->stalled && h->since > 0 && now - h->seen >= GUARD_HOLD_PAUSE_USEC))
+        *h = (struct guard_hold){ 0 };
+    if (held && h->since == 0)
+        *h = (struct guard_hold){ .since = now, .size = requested_size };
+    if (held)
+        h->seen = now;
+    h->stalled |= h->since > 0 && h->seen - h->since >= GUARD_HOLD_USEC;
+    return h->stalled;
+}
+
 const char *guard_off_text(enum guard_off off)
 {
     static const char *const texts[_GUARD_OFF_MAX] = {
@@ -33,6 +47,7 @@ const char *guard_off_text(enum guard_off off)
         [GUARD_OFF_REFUSED] = "the host gives no more now",
         [GUARD_OFF_CALLER_LEFT] = "the connection that armed it was closed",
         [GUARD_OFF_STALE] = "not armed again in time",
+        [GUARD_OFF_STALLED] = "a line was held for 20 s and nothing was plugged",
         [GUARD_OFF_NO_SLICE] = "none of the slices is there",
         [GUARD_OFF_FAULT] = "fault",
         [GUARD_OFF_EXIT] = "the actuator is being stopped",

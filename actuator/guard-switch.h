@@ -17,6 +17,7 @@ enum guard_off {
     GUARD_OFF_REFUSED,     /* the host gives nothing now, or does not answer */
     GUARD_OFF_CALLER_LEFT, /* the connection that armed it was closed */
     GUARD_OFF_STALE,       /* not armed again in time */
+    GUARD_OFF_STALLED,     /* a line was held for long, and nothing was plugged */
     GUARD_OFF_NO_SLICE,
     GUARD_OFF_FAULT, /* a file cannot be read or written */
     GUARD_OFF_EXIT,
@@ -32,5 +33,23 @@ struct guard_wish {
 };
 
 enum guard_off guard_switch(const struct guard_wish *w, const struct limits *l);
+
+/* Whoever arms the guard has to plug for who waits at it: one that is hung, or was taken over, would hold the
+ * guest where it is for ever. A monitor asks within 100 ms of a breach and is answered in 5 s; a memory block
+ * is the least that it asks for. */
+#define GUARD_HOLD_USEC (20 * USEC_PER_SEC)
+#define GUARD_HOLD_PAUSE_USEC (10 * USEC_PER_SEC)
+#define GUARD_HOLD_GROWTH MIB(128)
+
+struct guard_hold {
+    uint64_t since; /* 0: nothing is held */
+    uint64_t seen;  /* held, the last time */
+    uint64_t size;  /* growth counts from here; giving back does not lower it */
+    bool stalled;
+};
+
+/* One look: whether slices are held at their lines, and the requested size. Returns h->stalled, which ends
+ * with growth alone. */
+bool guard_hold_step(struct guard_hold *h, bool held, uint64_t requested_size, uint64_t now);
 
 const char *guard_off_text(enum guard_off off);

@@ -37,6 +37,7 @@ struct guard_worker {
     struct guard_order now;
     struct guard_status last; /* as told */
     enum guard_off handled;   /* what was done last: GUARD_ON, or disarmed for this */
+    struct guard_hold hold;
     uint64_t looked_at;
     uint64_t look_at; /* USEC_FOREVER: when something happens */
     uint64_t moving_until;
@@ -126,6 +127,10 @@ static void look(struct guard_worker *w, uint64_t now)
         disarm(w, r == -ENOENT ? GUARD_OFF_NO_SLICE : GUARD_OFF_FAULT, r == -ENOENT ? 0 : r);
         return;
     }
+    if (guard_hold_step(&w->hold, w->lines.plan.mode == GUARD_HOLDING, w->now.requested_size, now)) {
+        disarm(w, GUARD_OFF_STALLED, 0);
+        return;
+    }
     w->looked_at = now_usec();
     w->look_at =
             w->lines.plan.look_usec == USEC_FOREVER ? USEC_FOREVER : w->looked_at + w->lines.plan.look_usec;
@@ -187,6 +192,8 @@ static void step(struct guard_worker *w, uint64_t now)
 
     if (off == GUARD_ON && now >= w->now.until)
         off = GUARD_OFF_STALE;
+    if (off == GUARD_ON && guard_hold_step(&w->hold, false, w->now.requested_size, now))
+        off = GUARD_OFF_STALLED;
     if (off == GUARD_ON && !guard_lines_hierarchy(&w->lines))
         off = GUARD_OFF_HIERARCHY;
     if (off != GUARD_ON) {

@@ -297,6 +297,55 @@ static void test_switch(void **state)
     assert_null(guard_off_text(_GUARD_OFF_MAX));
 }
 
+/* For so many seconds, with a look each second: held or not, and the requested size in MiB. */
+static void test_hold(void **state)
+{
+    static const struct {
+        unsigned seconds;
+        bool held;
+        uint64_t size;
+        bool stalled; /* in the end, and not before */
+    } rows[] = {
+        { 20, true, 1024, false },
+        { 1, true, 1024, true },
+        /* It is off now, nothing is held any more, and only growth that is one arms it again. */
+        { 1, false, 1024, true },
+        { 500, false, 1024 + 127, true },
+        { 1, false, 0, true },
+        { 1, false, 1024 + 127, true },
+        { 1, false, 1024 + 128, false },
+        /* Growth in time begins anew; crumbs and giving back do not. */
+        { 15, true, 1024, false },
+        { 10, true, 1024 + 128, false },
+        { 5, true, 1024 + 130, false },
+        { 5, true, 900, false },
+        { 1, true, 900 + 128, true },
+        { 1, false, 1024 + 256, false },
+        /* A pause ends it when it is long enough. */
+        { 10, true, 1024, false },
+        { 8, false, 1024, false },
+        { 2, true, 1024, false },
+        { 1, true, 1024, true },
+        { 1, false, 2048, false },
+        { 15, true, 1024, false },
+        { 10, false, 1024, false },
+        { 20, true, 1024, false },
+        { 1, true, 1024, true },
+    };
+    struct guard_hold h = { 0 };
+    uint64_t now = USEC_PER_SEC;
+    bool was = false;
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        for (unsigned k = 1; k <= rows[i].seconds; k++, now += USEC_PER_SEC) {
+            bool stalled = guard_hold_step(&h, rows[i].held, rows[i].size * MIB(1), now);
+
+            assert_int_equal(stalled, k == rows[i].seconds ? rows[i].stalled : was);
+        }
+        was = rows[i].stalled;
+    }
+}
+
 static void test_line_texts(void **state)
 {
     char buf[GUARD_LINE_TEXT_MAX];
@@ -329,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_invariants),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_switch),
+        cmocka_unit_test(test_hold),
         cmocka_unit_test(test_line_texts),
     };
 
