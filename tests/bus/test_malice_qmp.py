@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""A QMP peer that is no QEMU, or one that was taken over: nothing is granted on its word, and the VM beside it is
+served. Its single faults are in test_host_bad_peers.py."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from tests.matrix import malice
+
+from .host_peers import rig
+from .peers import GIB, MIB, wait_until
+from .test_malice_guest import Vm
+from .test_malice_user import flat, held
+
+assert rig
+# What a thing with a mouth may say in place of an answer.
+NONSENSE = (b'null', b'[]', b'""', b'0', b'-1', b'1.5', b'true', b'{}', b'{"return":1}', b'{"return":{},"id":1,"error":{}}',
+            b'{"return":{},"id":-1}', b'{"return":{},"id":1.5}', b'{"return":{},"id":"1"}', b'{"return":{},"id":[]}',
+            b'{"return":{},"id":99999999999999999999}', b'{"QMP":1}', b'{"QMP":{}}', b'{"event":1}', b'{"event":{}}',
+            b'{"event":"' + b'x' * 5000 + b'"}', b'{"event":"MIGRATION","data":7}', b'{"error":7}',
+            b'{"error":{"class":1,"desc":2},"id":1}', b'{"return":[{"type":"virtio-mem"}],"id":1}',
+            b'{"a":' * 500 + b'1' + b'}' * 500, b'[' * 100000, b'[' * 60000 + b']' * 60000, b'x' * (1 << 20),
+            b'{"return":{},"return":{},"id":1}', b'\xff\xfe{"return":{}}', b'{"return":"\\u0000","id":1}')
+VALUES = (None, True, -1, 1.5, '1G', [], {}, 2 ** 63 - 1, 4097, 1 << 60)
+
+
+class Bad(Vm):
+    """Its QEMU is what is bad; its guest asks, and is to get nothing."""
+
+    def __init__(self, rig):
+        super().__init__(rig, 'bad')
+
+    def asks(self):
+        self.number += 1
+        self.guest.resize(self.number, GIB)
+        return self.guest.answer(self.number, 10)
+
+    def gets_nothing(self):
+        answer = self.asks()
+        assert (answer['op'], answer['code']) in (('refused', 'device'), ('refused', 'rate'), ('refused', 'busy')), answer
+
+    def say(self, data):
+        """When it is connected."""
+        try:
+            self.qemu.send(data)
+        except OSError:
+            pass
+
+    def hang_up(self):
+        try:
+            self.qemu.hang_up()
+        except OSError:
+            pass  # it has left already
+
+    def event(self, size=0):
+        self.say(json.dumps({'event': 'MEMORY_DEVICE_SIZE_CHANGE', 'data': {'id': 'vm0', 'size': size}}).encode() + b'\r\n')
+
+
+@pytest.fixture(name='pair')
+def two_vms(rig):
+    good, bad = Vm(rig, 'good'), Bad(rig)
+    rig.write_config('QMPTimeout=300ms')
+    rig.start(*(rig.vm_option(name, max='4G') for name in ('good', 'bad')))
+    yield good.meet(), bad.meet()
+    bad.qemu.on.clear()
+    bad.qemu.lie = {}
+    # What it said of its state, that it migrates for one, it is asked for when it is met again.
+    bad.hang_up()
+    bad.comes_back()
+    good.is_served()
+
+
+@malice('a QMP peer says nonsense of every type in place of answers, deep nesting and lines of 1 MB among it',
+        'nothing is granted, the VM beside it is served, the daemon is none the larger')
+def test_nonsense(rig, pair):
+    good, bad = pair
+    before = held(rig.process)
+    bad.qemu.on['qom-set'] = 'stall'
+    for line in NONSENSE:
+        bad.say(line + b'\r\n')
+        good.is_served()
+    bad.gets_nothing()
+    assert bad.qemu.size == {'vm0': 0} and bad.guest.all('granted') == []
+    assert bad.lines() < 60, rig.log()
+    wait_until(lambda: flat(before, held(rig.process)), 10, 'nothing is left of it')
+
+
+@pytest.mark.parametrize('key', ('size', 'requested-size', 'max-size', 'block-size', 'id'))
+@malice('a QMP peer says values of every type and size for what its device has',
+        'a device that cannot be is not believed, and gets nothing')
+def test_lies_of_every_type(rig, pair, key):
+    good, bad = pair
+    for value in VALUES:
+        if (key, value) == ('max-size', 1 << 60):
+            continue  # such a device there may be: its own limits are what holds
+        bad.qemu.lie = {key: value}
+        bad.event()
+        wait_until(lambda: bad.asks().get('code') == 'device', 5, f'{key}={value} is not believed')
+        good.is_served()
+    # Before the first lie has come it may have been given what it asked for.
+    assert len(bad.guest.all('granted')) <= 1
+
+
+@malice('a QMP peer says that it has grown by itself, far beyond its maximum',
+        'it gets nothing more; what it says counts as promised: others are refused at once, and not given what is not there')
+def test_says_it_is_large(rig, pair):
+    good, bad = pair
+    bad.qemu.lie = {'max-size': 1 << 50, 'size': 1 << 49, 'requested-size': 1 << 49}
+    bad.event(1 << 49)
+    wait_until(lambda: rig.said('bad: somebody else changed') == 1, 5, 'it is seen')
+    assert bad.asks()['op'] == 'granted'  # to shrink to a part of it
+    bad.number += 1
+    bad.guest.resize(bad.number, (1 << 49) + 2 * MIB)
+    assert bad.guest.answer(bad.number)['op'] == 'refused'
+    good.number += 1
+    good.guest.resize(good.number, GIB)
+    assert good.guest.answer(good.number)['code'] == 'host-memory'
+    assert all(value <= GIB for _, value in bad.qemu.sets())
+    bad.qemu.lie = {}
+    bad.event()
+
+
+@malice('a QMP peer floods events and answers that nobody asked for', 'it is left, asked not more often, others are served')
+def test_floods(rig, pair):
+    good, bad = pair
+    before, begun = held(rig.process), time.monotonic()
+    asked = len(bad.qemu.queries())
+    stop = threading.Event()
+    lines = b''.join(json.dumps({'event': name, 'data': data, 'timestamp': {'seconds': 1, 'microseconds': 2}}).encode() + b'\r\n'
+                     for name, data in (('MEMORY_DEVICE_SIZE_CHANGE', {'id': 'vm0', 'size': 0}), ('RESET', {'guest': True}),
+                                        ('STOP', {}), ('RESUME', {}), ('MIGRATION', {'status': 'active'}),
+                                        ('MIGRATION', {'status': 'completed'}))) * 100
+
+    def flood():
+        while not stop.is_set():
+            bad.say(lines)
+            stop.wait(0.01)
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    for _ in range(15):
+        good.is_served()
+    stop.set()
+    thread.join(10)
+    took = time.monotonic() - begun
+    assert rig.said('more than 5000 lines') >= 1
+    assert len(bad.qemu.queries()) - asked < 60 * took + 20
+    assert bad.lines() < 100, bad.lines()
+    wait_until(lambda: flat(before, held(rig.process)), 10, 'nothing is left of it')
+
+
+@pytest.mark.parametrize('way', ('stall', 'close', 'wrong-id', 'no-id', 'garbage', 'list', 'error'))
+@malice('a QMP peer does not answer, closes in the middle, or answers another id, whatever it is asked',
+        'nothing is granted, its guest is refused at once or in time, others are served')
+def test_answers_nothing_right(rig, pair, way):
+    good, bad = pair
+    bad.qemu.on['qom-set'] = way
+    bad.gets_nothing()
+    bad.qemu.on['query-memory-devices'] = way
+    bad.event()
+    for _ in range(3):
+        bad.gets_nothing()
+        good.is_served()
+    assert bad.guest.all('granted') == [] and bad.lines() < 40
+
+
+@malice('a QMP peer takes the requested size and says that it did not, or the other way about',
+        'what it might have taken stays promised, no other VM is given the same bytes')
+def test_what_it_may_have_taken_is_not_given_twice(rig, pair):
+    good, bad = pair
+    rig.set_rss(GIB)
+    rig.write_config('QMPTimeout=300ms\nHostReserve=2G')
+    rig.reload()
+    wait_until(lambda: rig.said('serving 2 VMs') == 2, 5, 'it is loaded')
+    rig.set_available(3 * GIB + 512 * MIB)
+    bad.qemu.on['qom-set'] = 'stall'
+    bad.qemu.on['query-memory-devices'] = 'stall'
+    bad.gets_nothing()
+    good.number += 1
+    good.guest.resize(good.number, GIB + 512 * MIB)
+    assert good.guest.answer(good.number)['requested_size'] == 512 * MIB
+    rig.set_available(64 * GIB)
