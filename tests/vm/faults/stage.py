@@ -18,7 +18,7 @@ from .relay import Relay
 
 DAEMONS = ('monitor', 'actuator', 'host')
 HOST_NAME, HOST_INTERFACE = 'org.vmtide.Host1', 'org.vmtide.Host1.VM'
-HELPERS = ('vmplug', 'vmkill')
+HELPERS = ('vmplug', 'vmkill', 'vmabuse', 'vmdevmem')
 # A memory block of Linux.
 CLINGS = 128 * MIB
 # What a guest is brought down to: the kernel's own takes hold of the last few MiB at times, and then they stay.
