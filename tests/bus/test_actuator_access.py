@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.matrix import malice
+
 from .actuator_stage import get, get_all, NAMES, plug, refused, stage, STRANGER
 from .conftest import ACTUATOR, BUILD, NOBODY, REPO
 from .dbus_client import Client, DBusError, NAME_OWNER
@@ -70,6 +72,7 @@ METHODS = (('Plug', 'ts', 2 * MIB, 'test'), ('Unplug', 'ts', 2 * MIB, 'test'),
            ('DeclineShrink', 'ts', 1, 'busy'), ('Reclaim', 't', MIB), ('ArmGuard', 't', 0))
 
 
+@malice('any local user calls what it has no right to', 'it is denied, the host hears nothing of it')
 @pytest.mark.parametrize('method', METHODS, ids=lambda m: m[0])
 def test_strangers_are_denied(stage, method):
     stage.up()

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from tests.matrix import malice
+
 from .actuator_stage import bare_stage, get, plug, refusal, refused, stage, strict_stage, STRANGER
 from .conftest import ACTUATOR, MEMINFO, NOBODY
 from .peers import GIB, MIB, wait_until
@@ -259,6 +261,7 @@ def test_without_a_host(stage):
     assert refused(client, 'Reserve', 'tss', MIB, 'camera', '').name == 'HostUnavailable'
 
 
+@malice('any local user reserves without rights', 'it is denied; it may list what is reserved')
 def test_strangers_may_list_only(stage):
     stage.up()
     stage.on_bus()

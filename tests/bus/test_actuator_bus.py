@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.matrix import malice
+
 from .actuator_stage import bare_stage, CONFIG, get, plug, refused, stage
 from .conftest import ACTUATOR, BUILD, NOBODY
 from .dbus_client import Client, DBusError, NAME_OWNER
@@ -159,6 +161,7 @@ def test_no_pressure_information(stage):
         assert error.full_name == 'org.freedesktop.DBus.Error.NotSupported' and 'psi=1' in error.text
 
 
+@malice('a monitor that was taken over opens triggers without end', 'four are made, until it leaves')
 def test_four_triggers_for_a_connection(stage, pressure):
     client = stage.client(private=True)
     for _ in range(4):
@@ -174,6 +177,7 @@ def test_four_triggers_for_a_connection(stage, pressure):
     os.close(trigger(stage.client(private=True)))
 
 
+@malice('a monitor that was taken over opens triggers without end over new connections', '16 a minute are made')
 def test_connecting_again_gives_no_more_triggers(stage, pressure):
     for _ in range(4):
         client = stage.client(private=True)

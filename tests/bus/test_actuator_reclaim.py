@@ -8,6 +8,8 @@ import select
 
 import pytest
 
+from tests.matrix import malice
+
 from .actuator_stage import get, refusal, refused, stage
 from .conftest import ACTUATOR, NOBODY
 from .peers import MIB, wait_until
@@ -116,6 +118,7 @@ def test_programs_text_stays(stage, quick):
     assert quick.asked() == '1048576\n'
 
 
+@malice('a monitor that was taken over reclaims as fast as it can', '64 MiB a second are reclaimed')
 def test_rate(stage, quick):
     client = stage.client(private=True)
     assert client.call('Reclaim', 't', 256 * MIB, at=ACTUATOR) == (0,)
@@ -189,6 +192,7 @@ def start(client, cgroup):
     return serials[-1]
 
 
+@malice('a monitor that was taken over reclaims until the kernel hangs', 'the loop goes on, one is at work at a time')
 def test_a_kernel_that_hangs(stage, slow):
     client = stage.client(private=True)
     serial = reclaim(client, MIB)

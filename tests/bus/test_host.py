@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from tests.matrix import malice
+
 from .conftest import BUILD
 from .host_peers import rig
 from .peers import BLOCK, GIB, MIB, wait_until
@@ -365,6 +367,7 @@ def test_vms_may_come_later(rig):
     guest.meet()
 
 
+@malice('a guest\'s root lies in hello and stats to get more', 'QEMU\'s numbers and the host\'s memory count')
 def test_guest_says_nothing_that_is_believed(rig):
     """Whatever the guest claims of itself, what is granted comes from QEMU and the host."""
     qemu, guest = rig.simple('HostReserve=1G')
