@@ -70,7 +70,7 @@ def test_every_method_with_every_value(stage, way):
         asked = [line for direction, line in stage.channel.lines[since:] if direction == TO_HOST and b'"resize"' in line]
     assert set(told) == {'Plug', 'Unplug', 'SetLimits', 'Reserve', 'ListReservations', 'OpenPressureTrigger', 'ArmGuard',
                          'Report', 'DeclineShrink', 'Reclaim', 'Fly'}
-    assert sum(sum(how.values()) for how in told.values()) > 200
+    assert all(sum(how.values()) >= 3 for how in told.values()), told
     for member in ('SetLimits', 'Reserve', 'DeclineShrink', 'Fly'):
         assert 'ok' not in told[member], told
     assert 'AccessDenied' in told['SetLimits'] or 'InteractiveAuthorizationRequired' in told['SetLimits']
