@@ -71,8 +71,9 @@ static bool has_room(struct libvirt_worker *w, enum libvirt_news_type type)
         w->flooded = false;
         return true;
     }
-    if (g_queue_get_length(&w->news) >= LIBVIRT_NEWS_MAX && !w->flooded) {
-        w->flooded = true;
+    w->flooded |= g_queue_get_length(&w->news) >= LIBVIRT_NEWS_MAX;
+    /* Each time: an event that was on its way when LOST was told may have been the one too many. */
+    if (w->flooded) {
         atomic_store(&w->closed, true);
         pthread_cond_broadcast(&w->changed);
     }
