@@ -104,7 +104,7 @@ def test_closed_before_the_answer(stage):
     grow.end()
 
 
-@fault('QMP is closed in the middle of a grow', sample=True)
+@fault('QMP is closed in the middle of a grow')
 def test_closed_half_plugged(stage):
     grow = Grow(stage)
     connections = stage.qmp.connections
