@@ -182,7 +182,7 @@ static struct pending *find_most(struct authorize *a, unsigned *ret_n)
         if (p->cancel_id[0] == '\0')
             continue;
         n = count_queries(a, p->uid);
-        if (n < most_n || (n == most_n && p->query < most->query))
+        if (most && (n < most_n || (n == most_n && p->query < most->query)))
             continue;
         most = p;
         most_n = n;

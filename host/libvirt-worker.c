@@ -11,7 +11,7 @@
 /* libvirt's event loop looks for its end this often. */
 #define EVENTS_TURN_MSEC 2000
 /* The process locks its memory, stacks included. libvirt's client needs a few pages. */
-#define STACK_SIZE (512u * 1024)
+#define STACK_SIZE ((size_t)512 * 1024)
 
 static void work_free(void *p)
 {
