@@ -2,6 +2,7 @@
 """The channel over vsock, in a real guest with itself: its kernel's loopback (CID 1) stands for the way to the host. The
 host's daemon runs there too, in its unit, before a scripted QEMU."""
 
+import re
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.vm.rig import GIB, GUEST_UNITS, MIB, RigError, wait_until
 from tests.vm.rig.paths import build_dir
+from tests.vm.rig.silent_vsock import SilentVsock
 from tests.vm.test_job import connected, properties
 
 KERNEL = '6.12'
@@ -56,6 +58,7 @@ def test_the_channel_over_vsock(guest):
     assert properties(guest, 'HostMaxSize') == [str(GIB)]
     a_plain_user_is_not_let_in(guest)
     others_are_served_while_he_knocks(guest)
+    others_are_served_while_he_waits_for_nobody(guest)
     the_host_comes_back(guest)
     root_that_comes_again_replaces_himself(guest)
 
@@ -77,17 +80,38 @@ def others_are_served_while_he_knocks(guest):
     assert connected(guest)
 
 
+def slab(guest):
+    """Bytes of the sockets of vsock."""
+    objects, size = re.search(r'^AF_VSOCK +\d+ +(\d+) +(\d+)', guest.read('/proc/slabinfo'), re.M).groups()
+    return int(objects) * int(size)
+
+
+def others_are_served_while_he_waits_for_nobody(guest):
+    """Each connection that is taken and closed stays in the kernel for a time, in a list that is searched for each
+    packet: taken without a bound they hold up the guest's own, for longer than a plug waits (5 s)."""
+    flood = guest.start_command(f'exec {PLAIN} vmknock flood 1 {PORT} 20')
+    largest = 0
+    for size in range(648, 720, 8):
+        guest.check('vmtidectl plug 8M', 10)
+        wait_size(guest, size * MIB)
+        largest = max(largest, slab(guest))
+        assert connected(guest)
+    assert flood.poll() is None, 'the flood has ended before the last plug'
+    assert int(flood.wait(60).stdout.split()[0]) > 5000
+    assert largest < 32 * MIB
+
+
 def the_host_comes_back(guest):
     guest.check('systemctl kill -s KILL vmtide-host')
     wait_until(lambda: not connected(guest), 10, 'the actuator has seen it')
-    wait_until(lambda: connected(guest) and properties(guest, 'Size') == [str(640 * MIB)], 30, 'they have met again')
+    wait_until(lambda: connected(guest) and properties(guest, 'Size') == [str(712 * MIB)], 30, 'they have met again')
 
 
 def root_that_comes_again_replaces_himself(guest):
     guest.check('systemctl kill -s KILL vmtide-actuator')
     wait_until(lambda: connected(guest), 30, 'the new actuator meets the host')
     guest.check('vmtidectl plug 128M', 20)
-    wait_size(guest, 768 * MIB)
+    wait_size(guest, 840 * MIB)
 
 
 LOOKS_SECONDS = 4  # the actuator looks every second
@@ -123,3 +147,23 @@ def test_a_program_of_the_guest_is_no_host(kernel, installed, boot_guest):
     # Loopback in so many words is what the administrator wants, and is warned of.
     restart_actuator(guest, f'vsock:1:{PORT}', 'every program of this machine may listen there')
     spy.wait_output('of root', 20)
+
+
+def test_a_host_that_does_not_answer_holds_up_nobody(installed, boot_guest, tmp_path):
+    """With a device CID 2 is the host, whoever listens in the guest; and the actuator waits for it in its loop."""
+    with SilentVsock(tmp_path / 'vsock', 7) as device:
+        guest = boot_guest(KERNEL, destdir=installed, units=GUEST_UNITS, files=programs('tests/vm/guest/vmknock'),
+                           channel=False, qemu_args=device.arguments())
+        assert 'vmw_vsock_virtio_transport ' in guest.check('lsmod')
+        guest.check('modprobe vsock_loopback')
+        spy = guest.start_command(f'exec {PLAIN} vmknock listen {PORT}')
+        spy.wait_output('listening', 20)
+        assert knock(guest, 1) == '1 of 1 answered'
+        restart_actuator(guest, 'auto', 'auto: Connection timed out, looking again')
+        # Most of the time it is connecting: what it sleeps in is its loop and nothing else.
+        places = guest.check('pid=$(systemctl show -P MainPID vmtide-actuator); for i in $(seq 200); do cat /proc/$pid/wchan; '
+                             'echo; sleep 0.03; done', 60).split()
+        assert 'ep_poll' in ' '.join(places) or 'do_epoll_wait' in ' '.join(places), places
+        assert not [place for place in places if 'vsock' in place or 'poll_schedule' in place or 'do_sys_poll' in place], places
+        assert properties(guest, 'HostConnected') == ['false']
+        assert 'of root' not in spy.stdout()
