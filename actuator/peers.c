@@ -2,6 +2,7 @@
 #include "peers.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@
 struct peer {
     sd_bus *bus;
     uid_t uid;
+    bool piled_up; /* it was hung up on for what it did not read */
     struct peers *peers;
 };
 
@@ -41,12 +43,23 @@ static void peer_drop(struct peer *p)
     p->bus = sd_bus_close_unref(p->bus);
 }
 
+/* Its messages and the answers to them are freed by now: a MiB between others that stay, where malloc leaves
+ * it. */
+static int on_freed(sd_event_source *source, void *userdata)
+{
+    (void)malloc_trim(0);
+    return 0;
+}
+
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     struct peer *p = userdata;
 
     log_debug("private socket: peer of uid %u left", (unsigned)p->uid);
     peer_drop(p);
+    /* The bus is held until we return. */
+    if (p->piled_up)
+        (void)sd_event_add_defer(p->peers->event, NULL, on_freed, NULL);
     return 0;
 }
 
@@ -60,6 +73,7 @@ static int on_any_message(sd_bus_message *m, void *userdata, sd_bus_error *error
         log_warning("private socket: peer of uid %u does not read its %u answers, hanging up",
                 (unsigned)p->uid, (unsigned)queued);
         (void)shutdown(sd_bus_get_fd(p->bus), SHUT_RDWR);
+        p->piled_up = true;
         return 1;
     }
     return 0;
@@ -148,8 +162,7 @@ static void on_connection(struct listener *listener, int fd, void *userdata)
                 "private socket: uid %u: %u connections are there already", (unsigned)cred.uid, PEERS_MAX);
         return;
     }
-    slot->peers = p;
-    slot->uid = cred.uid;
+    *slot = (struct peer){ .peers = p, .uid = cred.uid };
     r = peer_start(slot, TAKE_FD(peer_fd));
     if (r < 0) {
         log_warning("private socket: connection of uid %u: %s", (unsigned)cred.uid, strerror(-r));

@@ -165,14 +165,15 @@ def configuration(stage, client):
 
 @pytest.mark.parametrize('event, why', ((host_leaves, 'no host answers'), (host_refuses, 'no more now'),
                                         (host_is_silent, 'no more now'), (max_size, 'at max size'),
-                                        (limit_comes_down, 'at max size'), (caller_leaves, 'connection'),
+                                        (limit_comes_down, 'at max size'), (caller_leaves, 'the connection that armed it'),
                                         (configuration, 'Guard=no')), ids=lambda e: getattr(e, '__name__', ''))
 def test_fails_open(stage, event, why):
     slices, client = armed(stage, user=str(900 * MIB))
     event(stage, client)
     wait_until(lambda: (slices.high('user'), slices.high('system')) == (900 * MIB, 'max'), 3, 'the lines are taken back')
     wait_until(lambda: stage.says(why) == 1, 3, 'it says why')
-    assert get(stage.client(private=True), 'GuardHeadroom') == 0
+    reader = stage.client(private=True)
+    wait_until(lambda: get(reader, 'GuardHeadroom') == 0, 3, 'and shows it')
     assert not (stage.folder / 'guard').exists()
 
 
