@@ -41,7 +41,6 @@ class Soak:
         self.readings = {}       # (who, daemon): [(pid, RSS, fds), …] at each quiet point
         self.differences = []
         self._quiet = threading.Event()
-        self._end = threading.Event()
 
     # Threads that act until it is quiet
 
@@ -63,17 +62,18 @@ class Soak:
                 wire.new_life()
 
     def busy(self, seconds):
-        """Everything at once for SECONDS, then all threads end their last act."""
+        """Everything at once for SECONDS, then all threads end their last act. Faults are this thread's: a daemon that is
+        started again ends with the thread that did it."""
         self._quiet.clear()
-        threads = [threading.Thread(target=self._repeat, args=(self._one_fault, lambda: self.rng.uniform(3, 15)))]
+        threads = []
         for stage in self.stages:
             threads += [threading.Thread(target=self._repeat, args=(self.calls[stage.name].one, lambda: self.rng.uniform(0.5, 5))),
                         threading.Thread(target=self._repeat, args=(self.work[stage.name].one, lambda: self.rng.uniform(0, 6)))]
-        for thread in threads:
+        timer = threading.Timer(seconds, self._quiet.set)
+        for thread in (*threads, timer):
             thread.start()
-        time.sleep(seconds)
-        self._quiet.set()
-        for thread in threads:
+        self._repeat(self._one_fault, lambda: self.rng.uniform(3, 15))
+        for thread in (*threads, timer):
             thread.join(900)
 
     # What holds when it is quiet

@@ -46,7 +46,7 @@ def processes(guest):
     """Names of the user space processes, sorted: those of the rig's own commands are not there any more."""
     text = guest.check('ps -eo ppid,comm --no-headers', 60)
     rows = [line.split(None, 1) for line in text.splitlines()]
-    return sorted(name for parent, name in rows if parent != '2' and name not in ('kthreadd', 'ps', 'sh', 'awk'))
+    return sorted(name for parent, name in rows if parent != '2' and name not in ('kthreadd', 'ps', 'sh', 'awk', '(udev-worker)'))
 
 
 def more_processes(first, last):
