@@ -88,7 +88,8 @@ def slab(guest):
 
 def others_are_served_while_he_waits_for_nobody(guest):
     """Each connection that is taken and closed stays in the kernel for a time, in a list that is searched for each
-    packet: taken without a bound they hold up the guest's own, for longer than a plug waits (5 s)."""
+    packet: taken without a bound they hold up the guest's own, for longer than a plug waits (5 s). Taken with it, all
+    sockets are some 2 MB."""
     flood = guest.start_command(f'exec {PLAIN} vmknock flood 1 {PORT} 20')
     largest = 0
     for size in range(648, 720, 8):
@@ -98,7 +99,7 @@ def others_are_served_while_he_waits_for_nobody(guest):
         assert connected(guest)
     assert flood.poll() is None, 'the flood has ended before the last plug'
     assert int(flood.wait(60).stdout.split()[0]) > 5000
-    assert largest < 32 * MIB
+    assert largest < 8 * MIB
 
 
 def the_host_comes_back(guest):

@@ -5,6 +5,7 @@
  * somebody answered. vmknock flood CID PORT SECONDS: connects without pause, 64 at a time, and waits for
  * nobody. vmknock listen PORT: takes whoever comes, and answers as a host would. */
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <err.h>
 #include <errno.h>
@@ -18,6 +19,10 @@
 
 #define WAIT_MSEC 2000
 #define IN_FLIGHT 64
+/* The kernel keeps a socket that is closed while it connects until the time-out of connect(2), 2 s if nothing
+ * is said (VSOCK_DEFAULT_CONNECT_TIMEOUT): 15,000 of a flood's own, beside which what the listener does would
+ * not show. */
+#define CONNECT_TIMEOUT_USEC 100000
 
 static const char hello[] =
         "{\"op\":\"hello\",\"v\":1,\"agent\":\"knock\",\"boot_id\":\"x\",\"boot_size\":1,"
@@ -37,6 +42,16 @@ static int new_socket(int flags)
 
     if (fd < 0)
         err(EXIT_FAILURE, "socket");
+    return fd;
+}
+
+static int new_flooding_socket(void)
+{
+    const struct timeval timeout = { .tv_usec = CONNECT_TIMEOUT_USEC };
+    int fd = new_socket(SOCK_NONBLOCK);
+
+    if (setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW, &timeout, sizeof(timeout)) < 0)
+        err(EXIT_FAILURE, "SO_VM_SOCKETS_CONNECT_TIMEOUT");
     return fd;
 }
 
@@ -69,7 +84,7 @@ static void flood(const struct sockaddr_vm *a, unsigned seconds)
 
         if (*fd >= 0)
             close(*fd);
-        *fd = new_socket(SOCK_NONBLOCK);
+        *fd = new_flooding_socket();
         (void)connect(*fd, (const struct sockaddr *)a, sizeof(*a));
     }
     printf("%lu times\n", times);
