@@ -10,6 +10,8 @@
 #include "listener.h"
 #include "service.h"
 
+#define BACKLOG 8
+
 struct world {
     sd_event *event;
     struct listener *listener;
@@ -40,7 +42,7 @@ static void open_world(struct world *w)
     *w = (struct world){ .address = { .sun_family = AF_UNIX }, .len = sizeof(w->address) };
     assert_int_equal(bind(fd, (struct sockaddr *)&w->address, sizeof(sa_family_t)), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&w->address, &w->len), 0);
-    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(listen(fd, BACKLOG), 0);
     assert_int_equal(sd_event_new(&w->event), 0);
     assert_int_equal(listener_new(w->event, fd, "test", on_ready, w, &w->listener), 0);
 }
@@ -83,11 +85,13 @@ static void test_without_descriptors(void **state)
 {
     struct rlimit before;
     struct world w;
-    int caller;
+    /* Under valgrind accept() takes a connection before it fails: each look has one of its own. */
+    int callers[BACKLOG];
 
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     open_world(&w);
-    caller = call(&w);
+    for (size_t i = 0; i < ELEMENTSOF(callers); i++)
+        callers[i] = call(&w);
     limit_fds(1);
     /* Each pause is two events of the loop, its end and the next failure. */
     assert_in_range(run(&w, 4 * LISTENER_PAUSE_USEC), 2, 12);
@@ -97,8 +101,9 @@ static void test_without_descriptors(void **state)
     /* Nothing comes that could wake it: it looks again by itself. */
     for (unsigned i = 0; i < 20 && w.accepted == 0; i++)
         (void)run(&w, LISTENER_PAUSE_USEC);
-    assert_int_equal(w.accepted, 1);
-    close(caller);
+    assert_true(w.accepted > 0);
+    for (size_t i = 0; i < ELEMENTSOF(callers); i++)
+        close(callers[i]);
     close_world(&w);
 }
 
