@@ -20,6 +20,12 @@
 #define GUARDED_IDLE_INTERVAL_USEC (1250 * USEC_PER_MSEC)
 #define IDLE_RATE MIB(16)
 
+/* Nothing touches memory faster than this many times what was measured at the start, which on a busy machine
+ * may be a quarter of what it can. Beyond it the kernel's books are out of step: an unplug by hand takes
+ * pages off MemFree before MemTotal, and its new requested size is heard of some 30 ms later (seen: 25.7 GB/s
+ * in an idle guest, which was answered by a grow). */
+#define BELIEVED_RATES 8u
+
 /* The guard is the airbag: its line lies behind the headroom, where the brake should have worked. */
 #define GUARD_QUARTERS 3u
 
@@ -281,8 +287,11 @@ static void note_numbers(const struct decide_state *s, const struct decide_view 
 
 /* While memory is unplugged available falls before MemTotal does, by all of the step at most: what it falls
  * beyond that, somebody takes. */
-static bool follow_memory(struct decide_state *s, const struct decide_sample *p, uint64_t now)
+static bool follow_memory(
+        const struct decide_config *c, struct decide_state *s, const struct decide_sample *p, uint64_t now)
 {
+    uint64_t most =
+            c->fastest_rate > UINT64_MAX / BELIEVED_RATES ? UINT64_MAX : c->fastest_rate * BELIEVED_RATES;
     enum trend_change change = change_of(s, p, now);
     uint64_t swap_free = p->meminfo.swap_free, available = p->meminfo.available;
 
@@ -290,7 +299,8 @@ static bool follow_memory(struct decide_state *s, const struct decide_sample *p,
         change = TREND_STEPPING;
         available = MIN_OF(available, s->shrink_leaves);
     }
-    return trend_memory(&s->trend, now, available + swap_free, p->meminfo.total, change);
+    return trend_memory(
+            &s->trend, now, available + swap_free, p->meminfo.total, change, most > 0 ? most : UINT64_MAX);
 }
 
 void decide_step(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
@@ -299,7 +309,7 @@ void decide_step(const struct decide_config *c, struct decide_state *s, const st
     struct decision d = { .action = DECIDE_HOLD };
     struct decide_view v;
 
-    if (!p->have_meminfo || !follow_memory(s, p, now)) {
+    if (!p->have_meminfo || !follow_memory(c, s, p, now)) {
         d.why = DECIDE_UNKNOWN_INPUT;
         d.level = s->level;
         d.wait_usec = USEC_PER_SEC;

@@ -35,7 +35,8 @@ static uint64_t rate_now(
                                                 : consumed * USEC_PER_SEC / elapsed;
 }
 
-bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t total, enum trend_change change)
+bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t total, enum trend_change change,
+        uint64_t most)
 {
     uint64_t elapsed = sub_floor(now, t->last_time);
     bool good = t->last_time == 0 || now >= t->last_time;
@@ -47,7 +48,8 @@ bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t to
     if (!good || t->last_time == 0)
         t->rate = 0;
     else
-        t->rate = MAX_OF(rate_now(t, elapsed, available, total, change), rate_decayed(t->rate, elapsed));
+        t->rate = MAX_OF(
+                MIN_OF(rate_now(t, elapsed, available, total, change), most), rate_decayed(t->rate, elapsed));
     t->last_time = now;
     t->last_available = available;
     t->last_total = total;

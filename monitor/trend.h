@@ -44,9 +44,10 @@ enum trend_change {
  * plugged MemTotal rises before MemAvailable does, and while it is unplugged MemAvailable falls first
  * (seen: 2.4 GB/s of "consumption" in an idle guest), so of a change only what is certain counts: a fall
  * while plugging, nothing while unplugging. A reading too soon after the last one leaves the rate as it is.
+ * A rate above most (bytes a second) is taken for most.
  */
-bool trend_memory(
-        struct trend *t, uint64_t now, uint64_t available, uint64_t total, enum trend_change change);
+bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t total, enum trend_change change,
+        uint64_t most);
 
 /* Takes a PSI total; own: an unplug of ours is under way or just over, its stall is not the workload's.
  * Returns the growth that was counted. A total that goes back starts afresh. */

@@ -285,6 +285,23 @@ static void test_own_unplug_raises_no_growth(void **state)
     assert_int_equal(w.decision.pressure10, 0);
 }
 
+/* An unplug by hand of which the new requested size is not heard of yet: MemFree falls, MemTotal does not. */
+static void test_a_rate_that_cannot_be_is_not_believed(void **state)
+{
+    struct world w;
+
+    world_init(&w);
+    set_size(&w, GIB(4));
+    set_available(&w, GIB(3));
+    (void)step(&w, 0);
+    (void)step(&w, 500 * USEC_PER_MSEC);
+    set_available(&w, GIB(3) - MIB(512));
+    assert_int_equal(step(&w, 20 * USEC_PER_MSEC)->action, DECIDE_HOLD);
+    /* What can be is. */
+    set_available(&w, MIB(700));
+    assert_int_equal(step(&w, 500 * USEC_PER_MSEC)->action, DECIDE_GROW);
+}
+
 static void test_idle_guest_is_looked_at_about_once_a_second(void **state)
 {
     struct world w;
@@ -341,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_clock_going_back_holds),
         cmocka_unit_test(test_round_trip_is_measured),
         cmocka_unit_test(test_own_unplug_raises_no_growth),
+        cmocka_unit_test(test_a_rate_that_cannot_be_is_not_believed),
         cmocka_unit_test(test_idle_guest_is_looked_at_about_once_a_second),
         cmocka_unit_test(test_headroom),
         cmocka_unit_test(test_names),
