@@ -161,14 +161,14 @@ static void take_granted(struct actuator *a, const struct channel_message *m)
     uint64_t size = a->limits.size;
     struct request r;
 
+    /* Too late for its caller it is true all the same: who grants is no host at which nothing comes. */
+    guard_control_refused(a->guard, false);
     if (!actuator_answered(a, m->id, &r)) {
-        /* Too late for its caller, but true. */
         log_debug("host: answer to request %" PRIu64 ", which does not wait any more", m->id);
         take_sizes(a, size, m->requested_size);
         actuator_send_next(a);
         return;
     }
-    guard_control_refused(a->guard, false);
     (void)snprintf(a->reason, sizeof(a->reason), "%s", r.reason);
     r.done(m->requested_size, NULL, NULL, r.userdata);
     actuator_manual_granted(a, &r, m->requested_size);

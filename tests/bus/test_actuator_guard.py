@@ -225,6 +225,19 @@ def test_what_others_are_refused_does_not_count(stage):
     assert len(slices.lines()) == 2 and get(client, 'GuardHeadroom') > 0
 
 
+def test_a_late_grant_is_one_too(stage):
+    """Else the guard would stay off until more is asked for, although the host grants."""
+    slices, client = armed(stage)
+    asker = stage.client(uid=NOBODY, private=True)
+    serial = plug(asker, 2 * MIB)
+    late = stage.host.expect('resize')
+    assert refusal(asker, serial).name == 'HostUnavailable'
+    slices.wait(False, 'they go with the time-out')
+    stage.host.say('granted', id=late['id'], requested_size=late['size'])
+    slices.wait(True, 'they stand again')
+    assert get(client, 'GuardHeadroom') > 0
+
+
 def test_too_fast_is_no_refusal(stage):
     slices, _client = armed(stage)
     client = stage.client(uid=NOBODY, private=True)
