@@ -1,52 +1,139 @@
 # SPDX-License-Identifier: MIT
-"""What must not grow: memory, descriptors and processes; and what the logs say that nothing explains."""
+"""Looks at the guests and at the host's daemon: their logs as they come, memory and descriptors, processes, counters."""
 
+import os
 import re
-import subprocess
+import threading
+import time
 import urllib.request
+from pathlib import Path
 
-from tests.vm.faults.stage import DAEMONS
-from tests.vm.rig import MIB
+from tests.vm.rig import RigError
 
-# A life that is flat grows by no more than this beside the first reading of a life like it: malloc's arenas, and pages
-# that are touched once.
-RSS_SLACK = 2 * MIB
+from .leaks import Reading
+
+DAEMONS = ('monitor', 'actuator')
 ON_DEMAND = ('polkitd', 'systemd-hostnam', 'systemd-timedat')
-# Lines at warning or above that faults of acts.py bring about, whoever says them.
-EXPLAINED = (
-    r'host: gone \(', r'host: .*looking again every', r'host: (line dropped|did not understand|more than \d+ bad lines)',
-    r'actuator: .*trying again every', r'actuator: (no connection|no properties|private socket)',
-    r'(plug|unplug) .* refused: ', r'guard: \d+ lines of an actuator before this one taken back',
-    r'pressure trigger (lost|cannot)', r'no (some|full) pressure trigger', r'limits: the configuration\'s',
-    r'limits: .* win: ', r'paused ', r'resumed', r'bus: .*working on without it', r'the kernel zones are getting low',
-    r'private socket: ', r'polkit', r"vmtide-(monitor|actuator).service: (Main process exited, code=killed|Failed with result 'signal')",
-)
-HOST_EXPLAINED = (
-    r'channel', r'QEMU', r'QMP', r'guest (gone|says hello|is gone)', r'line(s)? dropped', r'bad lines', r'no progress',
-    r'refused', r'stuck', r'no answer', r'paused|stopped', r'without progress', r'trying again', r'serving', r'pong|ping',
-)
+READ_SECONDS = 15
+READ_SECONDS_STRETCH = 5
 
 
-def guest_numbers(guest):
-    """{daemon: (pid, RSS in bytes, open descriptors)}"""
+class Tail:
+    """The lines of a file, each with the moment at which it came."""
+
+    def __init__(self, path):
+        self._path = Path(path)
+        self._place, self._rest = 0, b''
+        self.lines = []
+
+    def look(self):
+        if not self._path.exists():
+            return
+        with open(self._path, 'rb') as file:
+            file.seek(self._place)
+            data = file.read()
+        self._place += len(data)
+        *lines, self._rest = (self._rest + data).split(b'\n')
+        now = time.monotonic()
+        self.lines += [(now, line.decode(errors='replace').rstrip('\r')) for line in lines if line.strip()]
+
+
+class Tails(threading.Thread):
+    """Looks at all of them five times a second."""
+
+    def __init__(self, paths):
+        super().__init__(name='tails', daemon=True)
+        self.of = {name: Tail(path) for name, path in paths.items()}
+        self._end = threading.Event()
+
+    def run(self):
+        while not self._end.wait(0.2):
+            self.look()
+
+    def look(self):
+        for tail in self.of.values():
+            tail.look()
+
+    def stop(self):
+        self._end.set()
+        self.join(30)
+        self.look()
+
+
+class Reader(threading.Thread):
+    """Reads the memory and the descriptors of all daemons again and again."""
+
+    def __init__(self, stages, windows):
+        super().__init__(name='reader', daemon=True)
+        self._stages, self._windows = stages, windows
+        self.readings, self.differences = [], []
+        self.every = READ_SECONDS
+        self._end = threading.Event()
+
+    def run(self):
+        while not self._end.wait(self.every):
+            self.read()
+
+    def read(self, idle=''):
+        for stage in self._stages:
+            if not stage.up.is_set():
+                continue
+            begun = time.monotonic()
+            try:
+                state = idle and _idle(stage)
+                found = guest_readings(stage, state)
+                if state == (idle and _idle(stage)):
+                    self.readings += found
+            except (RigError, ValueError) as error:
+                if not self._windows.kinds(stage.name, begun, time.monotonic()):
+                    self.differences.append(f'{stage.name}: its daemons cannot be read: {error}')
+        begun = time.monotonic()
+        try:
+            self.readings.append(host_reading(self._stages[0].daemon, idle))
+        except (OSError, TypeError) as error:
+            if not self._windows.any(None, begun, time.monotonic(), ('kill_host',)):
+                self.differences.append(f'the host\'s daemon cannot be read: {error}')
+
+    def stop(self):
+        self._end.set()
+        self.join(120)
+
+
+def guest_readings(stage, idle):
     script = '; '.join(
         f'p=$(systemctl show -P MainPID vmtide-{d}); echo {d} $p $(awk \'/^VmRSS/ {{ print $2 * 1024 }}\' /proc/$p/status) '
-        '$(ls /proc/$p/fd | wc -l)' for d in DAEMONS if d != 'host')
-    rows = [line.split() for line in guest.check(script, 60).splitlines()]
-    return {row[0]: tuple(int(n) for n in row[1:]) for row in rows}
+        '$(ls /proc/$p/fd | wc -l)' for d in DAEMONS)
+    rows = [line.split() for line in stage.guest.check(f'{script}; cat /proc/sys/kernel/random/boot_id', 60).splitlines()]
+    boot = rows.pop()[0][:8]
+    # One that is being started again has no numbers.
+    return [Reading(time.monotonic(), f'{stage.name}: {row[0]}', f'{row[1]}@{boot}', int(row[2]), int(row[3]), idle)
+            for row in rows if len(row) == 4 and row[1] != '0']
 
 
-def host_numbers(daemon):
-    rss = int(re.search(r'^VmRSS:\s+(\d+)', open(f'/proc/{daemon.pid}/status', encoding='ascii').read(), re.M)[1]) * 1024
-    fds = subprocess.run(['ls', f'/proc/{daemon.pid}/fd'], capture_output=True, text=True, check=True).stdout.split()
-    return daemon.pid, rss, len(fds)
+def _idle(stage):
+    """What an idle guest is in: an armed guard holds files open, and is the monitor's business."""
+    headroom = stage.actuator('GuardHeadroom')
+    return '' if headroom is None else 'idle, guard off' if headroom == ['0'] else 'idle, guard on'
+
+
+def host_reading(daemon, idle):
+    pid = daemon.pid
+    status = Path(f'/proc/{pid}/status').read_text(encoding='ascii')
+    return Reading(time.monotonic(), 'host', str(pid), int(re.search(r'^VmRSS:\s+(\d+)', status, re.M)[1]) * 1024,
+                   len(os.listdir(f'/proc/{pid}/fd')), idle)
 
 
 def processes(guest):
-    """Names of the user space processes, sorted: those of the rig's own commands are not there any more."""
-    text = guest.check('ps -eo ppid,comm --no-headers', 60)
-    rows = [line.split(None, 1) for line in text.splitlines()]
-    return sorted(name for parent, name in rows if parent != '2' and name not in ('kthreadd', 'ps', 'sh', 'awk', '(udev-worker)'))
+    """Names of the user space processes, sorted, but for those that the rig's own commands are."""
+    text = guest.check('ps -eo ppid,comm,cgroup --no-headers', 60)
+    return processes_of(text)
+
+
+def processes_of(text):
+    rows = [line.split(None, 2) for line in text.splitlines()]
+    return sorted(name for parent, name, cgroup in rows if parent not in ('0', '2') and '/vmtest-agent.service' not in cgroup
+                  and not (name == '(udev-worker)' and 'systemd-udevd.service' in cgroup)) + [
+        name for parent, name, _ in rows if parent == '0' and name != 'kthreadd']
 
 
 def more_processes(first, last):
@@ -54,20 +141,8 @@ def more_processes(first, last):
     return sorted(name for name in set(last) if last.count(name) > max(first.count(name), name in ON_DEMAND))
 
 
-def unexplained(guest):
-    """Lines of the guest's journal at warning and above that nothing explains, with how often each was said."""
-    text = guest.check("journalctl -b -o cat --no-pager -p warning -u 'vmtide-*'", 120)
-    kernel = guest.check("journalctl -b -k -o cat --no-pager | grep -E 'oom-kill|Out of memory|blocked for more|BUG:|Oops|WARNING:' || true", 120)
-    lines = [line for line in text.splitlines() if not any(re.search(pattern, line) for pattern in EXPLAINED)]
-    return lines + kernel.splitlines()
-
-
-def host_unexplained(text):
-    """The same of the host daemon's log, which has no priorities: what is not one of its ordinary lines."""
-    ordinary = (r'granted: ', r'size .* requested', r'limits', r'weight', r'says hello', r'asked to shrink', r'boot memory',
-                r'connected', r'metrics: ', r'ends', r'has name', r'memory is not locked', r'declined')
-    known = ordinary + HOST_EXPLAINED
-    return [line for line in text.splitlines() if not any(re.search(pattern, line) for pattern in known)]
+def kernel_lines(guest):
+    return guest.check('journalctl -b -k -o cat --no-pager', 120).splitlines()
 
 
 def counters(port, name):
