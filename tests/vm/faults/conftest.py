@@ -67,6 +67,14 @@ def stage(request, keeper):
         keeper.stage = None
         raise
     request.node.stash[LOGS] = [stage.guest.logs]
+    stage.deaths.begin()
     yield stage
-    if request.node.stash.get(FAILED, False):
-        keeper.down(keep=True)
+    failed = request.node.stash.get(FAILED, False)
+    try:
+        if not failed:
+            failed = True
+            stage.deaths.check()
+            failed = False
+    finally:
+        if failed:
+            keeper.down(keep=True)

@@ -7,20 +7,23 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from tests.bus.conftest import BUS_CONFIG
 from tests.vm.rig import GIB, MIB, RigError, wait_until
 from tests.vm.rig.paths import build_dir, find_tool
 from tests.vm.rig.process import NOBODY, Process
-from tests.vm.test_job import ACTUATOR, MONITOR, properties
+from tests.vm.rig.qemu import parse_size
+from tests.vm.test_job import MONITOR, offline_blocks, properties
 
+from .deaths import Deaths
 from .relay import Relay
 
 DAEMONS = ('monitor', 'actuator', 'host')
 HOST_NAME, HOST_INTERFACE = 'org.vmtide.Host1', 'org.vmtide.Host1.VM'
 HELPERS = ('vmplug', 'vmkill', 'vmabuse', 'vmdevmem')
-# A memory block of Linux.
-CLINGS = 128 * MIB
+# Of Linux.
+MEMORY_BLOCK = 128 * MIB
 # What a guest is brought down to: the kernel's own takes hold of the last few MiB at times, and then they stay.
 LOW = 256 * MIB
 # Under a loaded machine; a good run takes a tenth of it.
@@ -43,6 +46,8 @@ class Stage:
         self.channel = Relay(guest.folder / 'relay-channel', guest.channel_path)
         self.qmp = Relay(guest.folder / 'relay-qmp', guest.host_qmp_path)
         self.daemon = None
+        self.deaths = Deaths(self)
+        self._boot_total = None
         if landlord:
             self._start_bus()
             self._start_host(others, options)
@@ -62,6 +67,7 @@ class Stage:
             other.daemon, other.bus_address = self.daemon, self.bus_address
         for stage in (self, *others):
             stage.wait_connected()
+            wait_until(stage._know_boot_total, AGREE_SECONDS, 'nothing is under way in a guest that has just booted')
 
     def start_host(self, *arguments):
         """The host's daemon, with more ARGUMENTS."""
@@ -113,13 +119,34 @@ class Stage:
 
     # How a row ends
 
+    def _know_boot_total(self):
+        """What MemTotal is without the device's memory."""
+        before, total, after = self.guest.device_sums(), self.guest.meminfo()['MemTotal'], self.guest.device_sums()
+        if before == after and after[0] == after[1]:
+            self._boot_total = total - after[0]
+        return self._boot_total is not None
+
+    def plugged(self):
+        """How much of the device's memory the guest's kernel has, and how many memory blocks are offline."""
+        return self.guest.meminfo()['MemTotal'] - self._boot_total, offline_blocks(self.guest)
+
+    def _agree_now(self, settled):
+        """(the size or None, what each says): settled: nothing is under way and the guest's kernel has it all online."""
+        sizes = self.sizes()
+        size, requested = sizes['qemu']
+        good = len(set(sizes.values())) == 1 and self.connected()
+        if good and settled:
+            sizes['guest'], sizes['offline blocks'] = self.plugged()
+            good = abs(sizes['guest'] - size) < MEMORY_BLOCK and sizes['offline blocks'] == 0
+            good = good and self.guest.device_sums() == (size, requested) == (size, size)
+        return size if good else None, sizes
+
     def agree(self, timeout=AGREE_SECONDS, settled=False):
-        """Waits until QEMU, actuator and host say the same; settled: and nothing is under way."""
+        """Waits until QEMU, actuator and host say the same; settled: and the guest's kernel, and nothing is under way."""
         deadline = time.monotonic() + timeout
         while True:
-            sizes = self.sizes()
-            size, requested = sizes['qemu']
-            if len(set(sizes.values())) == 1 and self.connected() and (size == requested or not settled):
+            size, sizes = self._agree_now(settled)
+            if size is not None:
                 return size
             if time.monotonic() > deadline:
                 raise RigError(f'no agreement in {timeout} s: {sizes}, connected {self.connected()}\n'
@@ -127,20 +154,32 @@ class Stage:
             time.sleep(0.05)
 
     def goes_on(self):
-        """All agree, the monitor is at work, and what is short of memory gets it."""
+        """The monitor is at work, what is short of memory gets it, and then all agree."""
         guest = self.guest
         self.wait_connected()
         wait_until(lambda: self.monitor('Mode') == ['"auto"'], 60, 'the monitor decides')
-        kills, total = guest.oom_kills(), guest.meminfo()
-        bytes_ = total['MemAvailable'] + 256 * MIB
-        if guest.requested_size() + GIB <= 6 * GIB:
-            size = guest.size()
-            hog = guest.start_command(f'exec vmhog --rate 250M --bytes {bytes_} --hold 0', slice_name='user.slice')
-            result = hog.wait(120)
-            assert result.status == 0, result
-            assert guest.size() > size or guest.requested_size() > size
+        self._make_room()
+        kills, size = guest.oom_kills(), guest.size()
+        bytes_ = guest.meminfo()['MemAvailable'] + 256 * MIB
+        hog = guest.start_command(f'exec vmhog --rate 250M --bytes {bytes_} --hold 0', slice_name='user.slice')
+        result = hog.wait(120)
+        assert result.status == 0, result
+        assert guest.size() > size or guest.requested_size() > size
         assert guest.oom_kills() == kills
-        return self.agree()
+        # What the monitor has begun ends, and no more is begun while it is looked at.
+        self.pause()
+        size = self.agree(settled=True)
+        self.resume()
+        return size
+
+    def _make_room(self):
+        """For a burst under the maximum."""
+        most = parse_size(self.maximum) - GIB
+        if self.guest.requested_size() > most:
+            self.pause()
+            self.set_size(LOW)
+            self.resume()
+            assert self.guest.requested_size() <= most
 
     # What is done to it
 
@@ -159,9 +198,9 @@ class Stage:
         """Brings a paused guest to SIZE, of which nothing is in use; a memory block more when the kernel clings to
         some. Returns what it has become."""
         have = self.agree(settled=True)
-        if not size <= have <= size + CLINGS:
+        if not size <= have <= size + MEMORY_BLOCK:
             self.guest.check(f'vmtidectl {"plug" if size > have else "unplug"} {abs(size - have)}', 60)
-            self.guest.wait_size(lambda now: size <= now <= size + CLINGS, 60)
+            self.guest.wait_size(lambda now: size <= now <= size + MEMORY_BLOCK, 60)
             self._let_cling()
         return self.agree(settled=True)
 
@@ -184,12 +223,29 @@ class Stage:
         else:
             self.guest.check(f'systemctl kill --kill-whom=main -s {name} vmtide-{daemon}')
 
+    def freeze(self, daemon):
+        """STOP, waited for."""
+        self.signal(daemon, 'STOP')
+        pid = self.pid(daemon)
+        status = Path(f'/proc/{pid}/status').read_text if daemon == 'host' else lambda: self.guest.read(f'/proc/{pid}/status')
+        wait_until(lambda: '\nState:\tT' in status(), 10, f'the {daemon} stands still')
+
     def kill(self, daemon):
         """kill -9; systemd starts it again, the test does so for the host's."""
         if daemon == 'host':
-            self.daemon.kill()
+            self.kill_host()
             self.daemon.restart()
         else:
             before = self.pid(daemon)
+            self.deaths.kill(daemon)
             self.signal(daemon, 'KILL')
-            wait_until(lambda: self.pid(daemon) not in (0, before), 30, f'systemd starts the {daemon} again')
+            self.wait_again(daemon, before)
+
+    def kill_host(self):
+        """kill -9 of the host's daemon, which was alive."""
+        assert self.daemon.running(), self.daemon.text()[-2000:]
+        self.daemon.kill()
+
+    def wait_again(self, daemon, before):
+        """Waits until systemd has started one that was killed."""
+        wait_until(lambda: self.pid(daemon) not in (0, before), 30, f'systemd starts the {daemon} again')

@@ -101,7 +101,7 @@ def test_host_gone(stage):
         work = workload(stage, '--threads 2 --hold 3', more=-128 * MIB)
         wait_until(lambda: breaches(guest, 'user.slice') > before, 60, 'it is held back')
         assert guest.size() == 0 and work.poll() is None
-        stage.guest.host.kill()
+        stage.kill_host()
         wait_until(lambda: standing(guest) == [], 10, 'the lines are taken away')
         ends_well(stage, work, kills)
         assert guest.size() == 0
