@@ -2,9 +2,12 @@
 """Stands between the host daemon and a socket of QEMU's (the channel's or QMP), and does to the lines what faults do."""
 
 import contextlib
+import fcntl
 import os
 import selectors
 import socket
+import struct
+import termios
 import threading
 
 TO_HOST, FROM_HOST = 'to-host', 'from-host'
@@ -122,6 +125,12 @@ class Relay:
         with self._lock:
             self._send(direction, data)
 
+    def unread(self):
+        """How much of what was passed on to the host's daemon it has not read yet."""
+        with self._lock:
+            queued = fcntl.ioctl(self._ends[0], termios.TIOCOUTQ, bytes(4)) if self._ends else bytes(4)
+            return struct.unpack('i', queued)[0]
+
     def _serve(self):
         while True:
             try:
@@ -172,8 +181,8 @@ class Relay:
             self.cut()
             return
         for piece in self.edit(direction, line) if self.edit else (line,):
-            self.lines.append((direction, piece))
             self._send(direction, piece)
+            self.lines.append((direction, piece))
 
     def _send(self, direction, data):
         if self._ends:

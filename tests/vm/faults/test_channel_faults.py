@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Faults of the channel between guest and host."""
 
+import contextlib
 import time
 
 from tests.matrix import fault
@@ -9,7 +10,7 @@ from tests.vm.rig import wait_until
 from .by_hand import Grow, refused_now
 from .relay import FROM_HOST, TO_HOST
 
-RESIZE, GRANTED, SIZE = b'"resize"', b'"granted"', b'"op":"size"'
+RESIZE, GRANTED = b'"resize"', b'"granted"'
 UNAVAILABLE = 'org.vmtide.Error.HostUnavailable'
 PORT = 'org.vmtide.0'
 
@@ -23,11 +24,11 @@ def wait_gone(stage, timeout=30):
        'requests are refused HostUnavailable until then; all agree and the job goes on')
 def test_port_unplugged(stage):
     grow = Grow(stage)
-    grow.half(granted=True)
     begun = time.monotonic()
-    stage.guest.qmp('device_del', id=f'port-{PORT}')
-    try:
+    with grow.half(granted=True):
+        stage.guest.qmp('device_del', id=f'port-{PORT}')
         stage.guest.wait_event('DEVICE_DELETED', 20, begun)
+    try:
         wait_gone(stage)
         refused_now(stage, UNAVAILABLE, 'host')
     finally:
@@ -65,17 +66,15 @@ def test_cut_in_a_request(stage):
        'the grow ends; the actuator hangs up and refuses HostUnavailable; all agree and the job goes on')
 def test_silence(stage):
     grow = Grow(stage)
-    with stage.channel.hold(FROM_HOST, SIZE) as held:
-        grow.start()
-        held.wait(30)
-        with stage.channel.stalled():
-            held.drop()
+    with contextlib.ExitStack() as silence:
+        with grow.half(granted=True):
+            silence.enter_context(stage.channel.stalled())
             silent = time.monotonic()
-            grow.done()
-            assert stage.guest.size() == grow.target and stage.connected()
-            wait_gone(stage, 60)
-            assert time.monotonic() - silent >= 30
-            refused_now(stage, UNAVAILABLE, 'host')
+        grow.done()
+        assert stage.guest.size() == grow.target and stage.connected()
+        wait_gone(stage, 60)
+        assert time.monotonic() - silent >= 30
+        refused_now(stage, UNAVAILABLE, 'host')
     stage.wait_connected()
     grow.end()
 

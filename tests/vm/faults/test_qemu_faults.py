@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Faults of the virtual machine itself, of its device and of the host that it runs on."""
 
+import contextlib
 import json
 import os
 import re
@@ -39,8 +40,19 @@ def back_again(stage):
     stage.goes_on()
 
 
+SUSPEND = 'echo mem >/sys/power/state || { dmesg | grep virtio_mem; exit 1; }'
+
+
 def suspend(stage):
-    return stage.guest.start_command('dmesg -C; echo mem >/sys/power/state || { dmesg | grep virtio_mem; exit 1; }')
+    return stage.guest.start_command(f'dmesg -C; {SUSPEND}')
+
+
+def suspend_above(stage, total):
+    """As soon as MemTotal is more than TOTAL; says what it is then, in KiB."""
+    look = f'until read -r _ kb _ </proc/meminfo; [ $kb -gt {total // 1024} ]; do :; done'
+    work = stage.guest.start_command(f'dmesg -C; echo watching; {look}; echo at $kb; {SUSPEND}')
+    work.wait_output('watching')
+    return work
 
 
 # The first of the file: the size has never been more than 0, and nothing clings.
@@ -72,9 +84,13 @@ def test_suspended_at_size_0(stage, kernel):
        'its kernel refuses (virtio_mem: not supported); the grow ends, all agree and the job goes on')
 def test_suspended_in_a_grow(stage):
     grow = Grow(stage)
-    grow.half()
-    result = suspend(stage).wait(60)
+    total = stage.guest.meminfo()['MemTotal']
+    sleep = suspend_above(stage, total)
+    grow.start()
+    result = sleep.wait(60)
     assert result.status == 1 and 'virtio_mem' in result.stdout and 'not supported' in result.stdout, result
+    begun = int(re.search(r'at (\d+)', result.stdout)[1]) * 1024
+    assert total < begun < total + grow.bytes
     grow.done()
     stage.wait_connected()
     grow.end()
@@ -84,17 +100,11 @@ def test_suspended_in_a_grow(stage):
 def test_paused(stage):
     grow = Grow(stage)
     guest = stage.guest
-    size = grow.half()
-    guest.qmp('stop')
-    try:
+    with grow.half() as size:
         host_state(stage, 'paused')
-        stopped = guest.size()
-        assert grow.size < size <= stopped < grow.target
         wait = time.monotonic() + 10
         wait_until(lambda: time.monotonic() >= wait, 20, '10 s are over')
-        assert guest.size() == stopped and stage.host('Size', 'RequestedSize') == [stopped, grow.target]
-    finally:
-        guest.qmp('cont')
+        assert guest.size() == size and stage.host('Size', 'RequestedSize') == [size, grow.target]
     grow.done()
     grow.end()
 
@@ -102,10 +112,9 @@ def test_paused(stage):
 @fault('the guest is reset hard in the middle of a grow', 'what was granted is plugged again; all agree and the job goes on')
 def test_reset(stage):
     grow = Grow(stage)
-    size = grow.half()
-    seen = len(stage.channel.lines)
-    stage.guest.reset()
-    assert size < grow.target
+    with grow.half():
+        seen = len(stage.channel.lines)
+        stage.guest.reset()
     assert after_boot(stage, seen) == grow.target
     back_again(stage)
 
@@ -132,7 +141,7 @@ def test_host_out_of_memory(stage):
     # What listens at the socket is taken for QEMU: that is the relay.
     (procfs / str(os.getpid())).symlink_to(f'/proc/{os.getpid()}')
     set_available(procfs, 300 * MIB)
-    stage.guest.host.kill()
+    stage.kill_host()
     stage.start_host(f'--procfs={procfs}')
     try:
         stage.wait_connected()
@@ -147,7 +156,7 @@ def test_host_out_of_memory(stage):
         grow.done()
         grow.end()
     finally:
-        stage.guest.host.kill()
+        stage.kill_host()
         stage.start_host()
     stage.wait_connected()
     stage.agree()
@@ -236,8 +245,9 @@ def test_asked_while_migrating(stage):
        'the device plugs nothing meanwhile, and is helped on after it; all agree and the job goes on')
 def test_migration_in_a_grow(stage):
     grow = Grow(stage)
-    size = grow.half()
-    with Migration(stage):
+    with contextlib.ExitStack() as migration:
+        with grow.half() as size:
+            migration.enter_context(Migration(stage))
         host_state(stage, 'migrating')
         caught = stage.guest.size()
         assert size <= caught < grow.target
@@ -251,8 +261,8 @@ def test_migration_in_a_grow(stage):
        'the grow ends; requests are refused HostUnavailable until it goes on; all agree and the job goes on')
 def test_host_frozen(stage):
     grow = Grow(stage)
-    grow.half(granted=True)
-    stage.signal('host', 'STOP')
+    with grow.half(granted=True):
+        stage.freeze('host')
     try:
         begun = time.monotonic()
         grow.done()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Faults of the host daemon's line to QEMU."""
 
+import contextlib
 import json
 import time
 
@@ -58,9 +59,10 @@ def connects_again(stage, connections):
 def test_stalled(stage):
     grow = Grow(stage)
     connections = stage.qmp.connections
-    grow.half(granted=True)
-    begun = time.monotonic()
-    with stage.qmp.stalled():
+    with contextlib.ExitStack() as stall:
+        with grow.half(granted=True):
+            stall.enter_context(stage.qmp.stalled())
+            begun = time.monotonic()
         grow.done()
         host_state(stage, 'no-qemu')
         refused_now(stage, REFUSED, 'QEMU does not answer')
@@ -108,9 +110,8 @@ def test_closed_before_the_answer(stage):
 def test_closed_half_plugged(stage):
     grow = Grow(stage)
     connections = stage.qmp.connections
-    size = grow.half(granted=True)
-    stage.qmp.cut()
-    assert size < grow.target
+    with grow.half(granted=True):
+        stage.qmp.cut()
     grow.done()
     connects_again(stage, connections)
     grow.end()
@@ -187,10 +188,12 @@ def test_set_works_and_fails(stage):
 def test_queries_fail(stage, command):
     grow = Grow(stage)
     wanted = f'"{command}"'.encode()
-    grow.half(granted=True)
-    with Answers(stage.qmp, lambda asked, line: (error_for(line),) if wanted in asked else (line,)) as answers:
-        # The summary is asked for after connecting only.
-        stage.qmp.cut()
+    with contextlib.ExitStack() as errors:
+        with grow.half(granted=True):
+            answers = errors.enter_context(
+                Answers(stage.qmp, lambda asked, line: (error_for(line),) if wanted in asked else (line,)))
+            # The summary is asked for after connecting only.
+            stage.qmp.cut()
         host_state(stage, 'no-numbers')
         grow.done()
         refused_now(stage, REFUSED, 'QEMU does not answer')
@@ -204,10 +207,10 @@ def test_queries_fail(stage, command):
 def test_gone_for_a_while(stage):
     grow = Grow(stage)
     connections = stage.qmp.connections
-    grow.half(granted=True)
-    stage.qmp.open = False
     try:
-        stage.qmp.cut()
+        with grow.half(granted=True):
+            stage.qmp.open = False
+            stage.qmp.cut()
         host_state(stage, 'no-qemu')
         grow.done()
         for _ in range(3):

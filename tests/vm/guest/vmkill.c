@@ -3,7 +3,7 @@
 /* Kills a process when memory is half plugged: vmkill PID above|below TOTAL
  *
  * Looks at MemTotal without pause (a file that is read, and no process started), since plugging 1 GiB takes
- * 70 ms. Says "watching", then "killed at TOTAL", or ends with 1 after 60 s.
+ * 70 ms. Says "watching", then "killed at TOTAL" with what there was after that, or ends with 1 after 60 s.
  */
 
 #include <fcntl.h>
@@ -53,6 +53,7 @@ int main(int argc, char **argv)
     } while (above ? total <= line : total >= line);
     if (pid <= 1 || kill(pid, SIGKILL) < 0)
         return 2;
+    total = mem_total(fd);
     printf("killed at %" PRIu64 "\n", total);
     return 0;
 }
