@@ -111,13 +111,14 @@ void vm_state_set_done(struct vm_state *s, bool ok, uint64_t now)
 
     if (!s->job.active)
         return;
-    s->asked[at] = 0;
     s->outrun = s->querying && s->set_since;
     if (ok) {
+        s->asked[at] = 0;
         s->devices[at].requested_size = s->job.targets[at];
         advance(s, at + 1, now);
         return;
     }
+    /* asked[] stays until QEMU has said what it has: that may be it all the same. */
     failed.wanted = s->job.targets[at];
     failed.origin = s->job.request.origin;
     (void)snprintf(failed.text, sizeof(failed.text), "%s", s->settings.device[at]);

@@ -19,6 +19,12 @@ from .conftest import BUILD, MEMINFO
 from .peers import BLOCK, GIB, listen, patience, wait_until
 
 
+# All that the daemon says to QEMU, and to a guest.
+ASKS = ('qmp_capabilities', 'query-status', 'query-migrate', 'query-memory-size-summary', 'query-memory-devices')
+HEAR_OF_MIGRATION = {'capabilities': [{'capability': 'events', 'state': True}]}
+OPS = ('who', 'welcome', 'granted', 'refused', 'size', 'limits', 'shrink', 'room', 'ping', 'pong', 'error')
+
+
 class ScriptedQemu:
     """A QMP server. What it does with a command is a word in `on`: right, or one of the ways to go wrong."""
 
@@ -27,14 +33,17 @@ class ScriptedQemu:
         self.size = dict.fromkeys(devices, 0)
         self.requested = dict.fromkeys(devices, 0)
         self.follow = True
-        self.on = {}           # command: right, error, stall, close, wrong-id, no-id, garbage, twice, list
+        # command: right, error, stall, close, wrong-id, no-id, garbage, twice, list; take-stall and take-error: it is done
+        # all the same; not-done: it is not, and the answer is right
+        self.on = {}
         self.lie = {}          # keys of query-memory-devices' data to replace
         self.silent = False    # no greeting
         self.commands = []     # (time, name, arguments)
         self.connections = 0
         self.connection = None
         self.server = listen(path)
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
 
     def _serve(self):
         while True:
@@ -69,6 +78,9 @@ class ScriptedQemu:
     def _answer(self, name, arguments, number):
         self.commands.append((time.monotonic(), name, arguments))
         way = self.on.get(name, 'right')
+        if way.startswith('take-'):
+            self._execute(name, arguments)
+            way = way.removeprefix('take-')
         if way in ('stall', 'close'):
             return way == 'stall'
         if way == 'error':
@@ -81,6 +93,8 @@ class ScriptedQemu:
             self.send(b'\x00\xff{"return"\n' * 5)
         elif way == 'list':
             self.send({'return': [], 'id': number})
+        elif way == 'not-done':
+            self.send({'return': {}, 'id': number})
         else:
             self.send({'return': self._execute(name, arguments), 'id': number})
             if way == 'twice':
@@ -112,6 +126,17 @@ class ScriptedQemu:
 
     def hang_up(self):
         self.connection.shutdown(socket.SHUT_RDWR)
+
+    def end(self):
+        """QEMU has ended: nobody is served, nor will be. Closing alone does not wake who waits for a connection, and that
+        one would still be served."""
+        self.server.shutdown(socket.SHUT_RDWR)
+        while self.thread.is_alive():
+            try:
+                self.hang_up()
+            except (OSError, AttributeError):
+                pass  # it has left already
+            self.thread.join(0.01)
 
     def close(self):
         self.server.close()
@@ -197,6 +222,7 @@ class HostRig:
         self.folder = Path(tempfile.mkdtemp(prefix='vmt-', dir='/tmp'))
         self.vms = {}
         self.process = None
+        self.prefix = ()  # words before the daemon's own
         self.config = self.folder / 'host.conf'
         self.config.write_text('[Host]\n', encoding='ascii')
         self.set_available(64 * GIB)
@@ -232,7 +258,7 @@ class HostRig:
     def start(self, *options):
         with open(self.folder / 'host.log', 'ab') as log:
             self.process = subprocess.Popen(
-                [BUILD / 'host/vmtide-host', f'--config={self.config}', f'--procfs={self.folder}/proc', *options],
+                [*self.prefix, BUILD / 'host/vmtide-host', f'--config={self.config}', f'--procfs={self.folder}/proc', *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def simple(self, host='', **limits):
@@ -260,6 +286,19 @@ class HostRig:
         status = Path(f'/proc/{self.process.pid}/status').read_text(encoding='ascii')
         return sum(int(line.split()[1]) for line in status.splitlines() if 'ctxt_switches' in line)
 
+    def check_words(self):
+        """It has said no more to its VMs than it has to, whatever happened: sizes to QEMU, numbers to the guest."""
+        for qemu, guest in self.vms.values():
+            for _, name, arguments in list(qemu.commands):
+                if name == 'qom-set':
+                    assert arguments.keys() == {'path', 'property', 'value'} and arguments['property'] == 'requested-size', arguments
+                elif name == 'migrate-set-capabilities':
+                    assert arguments == HEAR_OF_MIGRATION
+                else:
+                    assert name in ASKS and arguments is None, (name, arguments)
+            for message in list(guest.heard):
+                assert message['op'] in OPS, message
+
     def close(self):
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
@@ -279,5 +318,6 @@ def rig():
         if r.process is not None:
             assert r.process.poll() is None, f'it ended by itself: {r.log()[-3000:]}'
             assert r.stop() == 0
+        r.check_words()
     finally:
         r.close()

@@ -166,19 +166,26 @@ def test_answers_nothing_right(rig, pair, way):
     assert bad.guest.all('granted') == [] and bad.lines() < 40
 
 
-@malice('a QMP peer takes the requested size and says that it did not, or the other way about',
+@pytest.mark.parametrize('way', ('stall', 'take-stall', 'take-error', 'take-close', 'not-done'))
+@malice('a QMP peer takes the requested size and says that it did not, or the other way about ({way})',
         'what it might have taken stays promised, no other VM is given the same bytes')
-def test_what_it_may_have_taken_is_not_given_twice(rig, pair):
+def test_what_it_may_have_taken_is_not_given_twice(rig, pair, way):
     good, bad = pair
     rig.set_rss(GIB)
     rig.write_config('QMPTimeout=300ms\nHostReserve=2G')
     rig.reload()
     wait_until(lambda: rig.said('serving 2 VMs') == 2, 5, 'it is loaded')
     rig.set_available(3 * GIB + 512 * MIB)
-    bad.qemu.on['qom-set'] = 'stall'
+    # Whether it has taken it is known to it alone, as long as it does not tell what it has.
     bad.qemu.on['query-memory-devices'] = 'stall'
-    bad.gets_nothing()
+    bad.qemu.on['qom-set'] = way
+    if way == 'not-done':
+        assert bad.asks()['requested_size'] == GIB
+    else:
+        bad.gets_nothing()
+    assert bad.qemu.requested['vm0'] == (GIB if way.startswith('take-') else 0)
     good.number += 1
     good.guest.resize(good.number, GIB + 512 * MIB)
     assert good.guest.answer(good.number)['requested_size'] == 512 * MIB
+    assert sum(value for _, value in good.qemu.sets()) == 512 * MIB
     rig.set_available(64 * GIB)
