@@ -159,6 +159,13 @@ def test_doctor_sees_who_is_not_bounded(two):
     write('sys/fs/cgroup/machine.slice/memory.max', f'{2 * GIB}\n')
     assert checks()['guest']['verdict'] == 'fault'
     assert two.ctl('host', 'doctor', f'--root={root}').returncode >= 1
-    two.vms['other'][0].close()
-    two.vms['other'][0].hang_up()
-    wait_until(lambda: 'no-qemu' in checks()['other']['text'], 5, 'its QEMU has gone')
+    two.vms['other'][0].end()
+    told = []
+
+    def gone():
+        told.append(checks()['other'])
+        return 'no-qemu' in told[-1]['text']
+    try:
+        wait_until(gone, 5, 'its QEMU has gone')
+    except AssertionError as error:
+        raise AssertionError(f'{error}: {told[-1]}, of {len(told)}; {two.json("show", "other")}; {two.log()[-2000:]}') from error

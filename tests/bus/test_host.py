@@ -92,6 +92,8 @@ def test_grow_and_shrink(rig):
 
 def test_refusals_name_value_and_limit(rig):
     qemu, guest = rig.simple(max='2G', min='64M')
+    # Its min size it is given by itself.
+    wait_until(lambda: qemu.sets() == [('vm0', 64 * MIB)], 5, 'it has its min size')
     before = qemu.sets()
     for number, (size, code, words) in enumerate((
             (2 * GIB + BLOCK, 'limit', ('above the max size 2G',)),
