@@ -9,6 +9,7 @@ import pytest
 from tests.matrix import malice
 
 from .actuator_stage import bare_stage, get, plug, refusal, refused, stage, strict_stage, STRANGER
+from .authority import Authority, LAUNCHER
 from .conftest import ACTUATOR, MEMINFO, NOBODY
 from .peers import GIB, MIB, wait_until
 
@@ -217,16 +218,52 @@ def test_a_refused_reservation_fails_whole(stage):
     assert (get(client, 'ReservedBytes'), get(client, 'MinSize')) == (0, 256 * MIB)
 
 
-def test_sixteen_for_a_user(stage):
+@pytest.fixture(name='user')
+def who_may_reserve(stage):
+    """A user who is nobody but one whom polkit lets reserve; the host has all that the guest may want."""
     set_available(stage, 3 * GIB)
-    client = stage.up()
-    fds = [reserved_fd(client, reserve(client, MIB)) for _ in range(16)]
-    error = refused(client, 'Reserve', 'tss', MIB, 'camera', '')
-    assert error.name == 'LimitExceeded' and '16' in error.text
-    assert len(listed(client)) == 16
+    stage.up(private=False)
+    Authority(stage).start()
+    return stage.client(uid=LAUNCHER)
+
+
+@malice('a person who may reserve does so without end', '16 are kept for a user, and leave others theirs')
+def test_sixteen_for_a_user(stage, user):
+    fds = [reserved_fd(user, reserve(user, MIB)) for _ in range(16)]
+    for client in user, stage.client(uid=LAUNCHER):
+        error = refused(client, 'Reserve', 'tss', MIB, 'camera', '')
+        assert error.name == 'LimitExceeded' and '16' in error.text
+    assert len(listed(user)) == 16 and {row[3] for row in listed(user)} == {LAUNCHER}
+    root = stage.client()
+    os.close(reserved_fd(root, reserve(root, MIB)))
     for fd in fds:
         os.close(fd)
-    wait_until(lambda: not listed(client), 5, 'all have ended')
+    wait_until(lambda: not listed(user), 5, 'all have ended')
+
+
+@malice('a person who may reserve wants more than half of the maximum', 'it is refused, in one piece or in several')
+def test_half_of_the_maximum_for_a_user(stage, user):
+    assert get(user, 'MaxSize') == 4 * GIB
+    error = refused(user, 'Reserve', 'tss', 2 * GIB + 2 * MIB, 'camera', '')
+    assert error.name == 'LimitExceeded' and 'half of the max size of 4G' in error.text
+    fds = [reserved_fd(user, reserve(user, GIB)), plugged_for(stage, user, GIB)]
+    for client in user, stage.client(uid=LAUNCHER):
+        error = refused(client, 'Reserve', 'tss', 1, 'camera', '')
+        assert error.name == 'LimitExceeded' and 'half of the max size of 4G' in error.text
+    assert get(user, 'ReservedBytes') == 2 * GIB
+    # It is not the other half that is missing to others.
+    os.close(plugged_for(stage, stage.client(), 256 * MIB))
+    for fd in fds:
+        os.close(fd)
+    wait_until(lambda: get(user, 'ReservedBytes') == 0, 5, 'all have ended')
+
+
+def plugged_for(stage, client, size):
+    """The fd of a reservation that the host has to plug for."""
+    serial = reserve(client, size)
+    size = stage.host.grant()['size']
+    stage.host.say('size', size=size, requested_size=size)
+    return reserved_fd(client, serial)
 
 
 def test_reservations_leave_the_monitor_its_rate_and_its_place(strict_stage):

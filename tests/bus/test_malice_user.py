@@ -143,7 +143,8 @@ def test_half_open_authentication(stage, bytes_):
             try:
                 s.sendall(bytes_)
             except OSError:
-                assert path.name == 'actuator.sock'
+                # The bus daemon hangs up by itself on more than 16 KiB without a line's end.
+                assert path.name == 'actuator.sock' or len(bytes_) > 16 << 10
             opened.append(s)
     for s in opened[:20]:
         try:
@@ -180,8 +181,9 @@ def test_huge_messages(stage):
     stranger = stage.client(uid=STRANGER)
     process = stage.processes['actuator']
     text = 'x' * (30 * 1000 * 1000)
-    assert refused(stranger, 'Plug', 'ts', 2 * MIB, text).name == 'InvalidSize'
+    assert refused(stranger, 'Plug', 'ts', 2 * MIB, '').name == 'AccessDenied'
     before = held(process)
+    assert refused(stranger, 'Plug', 'ts', 2 * MIB, text).name == 'InvalidSize'
     for member, signature, *arguments in (('Plug', 'ts', 2 * MIB, text), ('Reserve', 'tss', MIB, text, 'y'),
                                           ('OpenPressureTrigger', 'stt', text, 1, 1), ('DeclineShrink', 'ts', 1, text)):
         assert refused(stranger, member, signature, *arguments).name in ('InvalidSize', 'InvalidArgs')
