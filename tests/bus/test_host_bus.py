@@ -6,11 +6,12 @@ import pwd
 import signal
 import subprocess
 import time
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.matrix import malice
+from tests.matrix import fault, malice
 
 from .conftest import BUS_CONFIG, REPO
 from .dbus_client import Client, DBusError, NAME_OWNER
@@ -166,8 +167,7 @@ def test_states_have_names(stage):
     qemu.on['query-memory-devices'] = 'error'
     qemu.event('MEMORY_DEVICE_SIZE_CHANGE')
     wait_state(client, 'no-numbers')
-    qemu.close()
-    qemu.hang_up()
+    qemu.end()
     wait_state(client, 'no-qemu')
     assert get(client, 'Process') == 0
 
@@ -250,6 +250,71 @@ def test_what_cannot_be_is_refused_whole(stage):
     assert refused(client, 'SetLimits', 'ttb', 0, GIB, True).name == 'IOError'
     assert (get(client, 'MinSize'), get(client, 'MaxSize'), get(client, 'Weight')) == (256 * MIB, 2 * GIB, 100)
     assert not (stage.folder / 'limits').is_file()
+
+
+# A file system of 8 KiB, of which what is saved takes a half and something else the rest.
+FULL = ('mount -t tmpfs -o size=8k,mode=755 full "$0" && printf "[VM guest]\\nWeight=50\\n" >"$0/limits" && '
+        '! dd if=/dev/zero of="$0/other" bs=4k status=none 2>"$0.log" && exec "$@"')
+
+
+@fault('the host\'s disk is full when limits are to stay',
+       'SetLimits and SetWeight fail whole and say why; the limits in force and the saved ones are as before')
+def test_the_disk_is_full(stage):
+    _, guest = stage.add()
+    state = stage.folder / 'state'
+    state.mkdir()
+    # Its own mounts, which end with it.
+    stage.prefix = ('unshare', '--mount', '--propagation', 'private', 'sh', '-c', FULL, state)
+    stage.start(stage.vm_option('guest', min='256M', max='2G'), f'--limits-state={state}/limits')
+    guest.meet()
+    root, client = stage.client(), stage.client()
+    saved = Path(f'/proc/{stage.process.pid}/root{state}')
+    before = (saved / 'limits').read_bytes()
+    assert get(client, 'Weight') == 50 and not (state / 'limits').exists()
+    for call in (('SetLimits', 'ttb', 0, GIB, True), ('SetWeight', 'ub', 300, True)):
+        error = refused(root, *call)
+        assert error.name == 'IOError' and 'No space left on device' in error.text, error
+    assert (get(client, 'MinSize'), get(client, 'MaxSize'), get(client, 'Weight')) == (256 * MIB, 2 * GIB, 50)
+    assert (saved / 'limits').read_bytes() == before and sorted(f.name for f in saved.iterdir()) == ['limits', 'other']
+    assert guest.all('limits') == []
+    # What needs no disk goes on, and all of it when there is room again.
+    root.call('SetLimits', 'ttb', 0, GIB, False, at=at())
+    guest.resize(1, GIB)
+    assert guest.answer(1)['requested_size'] == GIB
+    (saved / 'other').unlink()
+    root.call('SetWeight', 'ub', 300, True, at=at())
+    assert b'Weight=300' in (saved / 'limits').read_bytes() and get(client, 'Weight') == 300
+
+
+@malice('an administrator of the host asks for memory back, lowers the maximum below it, and lets a VM have more than there is',
+        'the guest keeps what it has if it will not give it; the reserve stays')
+def test_an_administrator_takes_nothing_by_force(stage):
+    stage.set_rss(GIB)
+    qemu, guest = stage.simple('HostReserve=2G', max='4G')
+    client = stage.client()
+    guest.resize(1, GIB)
+    assert guest.answer(1)['requested_size'] == GIB
+    wait_until(lambda: get(client, 'Size') == GIB, 5, 'it is there')
+    sets = qemu.sets()
+    client.call('RequestShrink', 'ts', 0, 'now', at=at())
+    guest.say('declined', id=guest.wait('shrink')['id'], code='in-use')
+    wait_until(lambda: stage.said('declines to shrink') == 1, 5, 'it is heard')
+    client.call('SetLimits', 'ttb', 0, 256 * MIB, False, at=at())
+    guest.wait('limits', max_size=256 * MIB)
+    assert (get(client, 'Size'), qemu.sets()) == (GIB, sets)
+    # 1 GiB of the device is promised to it and not there yet; beside it and the reserve there is 1 GiB.
+    client.call('SetLimits', 'ttb', 0, 4 * GIB, False, at=at())
+    client.call('SetWeight', 'ub', 10000, False, at=at())
+    stage.set_available(4 * GIB)
+    guest.resize(2, 4 * GIB)
+    assert guest.answer(2)['requested_size'] == 2 * GIB
+    guest.resize(3, 4 * GIB)
+    assert guest.answer(3)['code'] == 'host-memory'
+    client.call('SetLimits', 'ttb', 0, 8 * GIB, False, at=at())
+    assert get(client, 'MaxSize') == 4 * GIB  # of what there is no device for, nothing comes
+    guest.resize(4, 4 * GIB)
+    assert guest.answer(4)['code'] == 'host-memory'
+    stage.set_available(64 * GIB)
 
 
 def test_a_saved_file_of_somebody_elses_is_not_believed(stage):

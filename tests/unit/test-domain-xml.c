@@ -110,6 +110,47 @@ static void test_numbers_that_cannot_be(void **state)
     assert_int_equal(domain_xml_summary("<domain/>", &value), -EBADMSG);
 }
 
+/* What can be read, and is no device: whoever takes it as QEMU's answer refuses it. */
+static void test_devices_that_cannot_be(void **state)
+{
+#define BLOCKS(block)                                                                                        \
+    "<memory model='virtio-mem'><target><size unit='KiB'>1048576</size><block unit='KiB'>" block             \
+    "</block><requested unit='KiB'>0</requested><current unit='KiB'>0</current></target><alias "             \
+    "name='virtiomem0'/></memory>"
+    static const struct {
+        const char *xml;
+        int result;
+    } rows[] = {
+        { DOMAIN(MEMORY("virtiomem0", "1048576", "0", "1050624")), -EBADMSG },
+        { DOMAIN(MEMORY("virtiomem0", "1048576", "1050624", "0")), -EBADMSG },
+        { DOMAIN(MEMORY("virtiomem0", "1048576", "1024", "0")), -EBADMSG },
+        { DOMAIN(MEMORY("virtiomem0", "1048576", "0", "3072")), -EBADMSG },
+        { DOMAIN(MEMORY("virtiomem0", "1049600", "0", "0")), -EBADMSG },
+        { DOMAIN(BLOCKS("0")), -EBADMSG },
+        { DOMAIN(BLOCKS("3")), -EBADMSG },
+        { DOMAIN(MEMORY("virtiomem0", "1048576", "0", "0") MEMORY("virtiomem0", "1048576", "0", "0")),
+                -EBADMSG },
+        { DOMAIN(MEMORY("other", "1048576", "0", "0")), -ENODEV },
+        { DOMAIN(MEMORY("virtiomem0", "1048576", "2048", "4096")), 0 },
+        { DOMAIN(BLOCKS("4096")), 0 },
+    };
+    static const char ids[1][DEVICE_ID_MAX] = { "virtiomem0" };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct device_numbers d[DEVICES_MAX];
+        json_t *value = NULL;
+        unsigned bad = 0;
+        uint64_t other;
+        int r = domain_xml_devices(rows[i].xml, &value);
+
+        if (r >= 0)
+            r = qmp_decode_devices(value, ids, 1, d, &other, &bad);
+        if (r != rows[i].result)
+            fail_msg("row %zu: %d", i, r);
+        json_decref(value);
+    }
+}
+
 static void test_update(void **state)
 {
     char *xml = NULL;
@@ -137,6 +178,7 @@ int main(void)
         cmocka_unit_test(test_describe),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_numbers_that_cannot_be),
+        cmocka_unit_test(test_devices_that_cannot_be),
         cmocka_unit_test(test_update),
     };
 

@@ -5,7 +5,8 @@
 
 #define NOW (100 * USEC_PER_SEC)
 
-/* Whatever it does, it has a tenth of the time at most. */
+/* Whatever it does, it has a thirteenth of the time at most: with the loop's own work for it that is less
+ * than a tenth. */
 static void test_rest(void **state)
 {
     static const uint64_t rows[] = { 0, 1, 20, 100, 1000, 2000, 11500, 80000 };
@@ -13,7 +14,7 @@ static void test_rest(void **state)
     for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
         uint64_t rest = metrics_rest(rows[i]);
 
-        assert_true(rest >= 9 * rows[i]);
+        assert_true(rest >= 12 * rows[i]);
         assert_true(rest >= USEC_PER_MSEC && rest <= USEC_PER_SEC);
     }
     /* A turn that was held up by something else does not end it. */
