@@ -49,8 +49,12 @@ def test_rights_follow_the_session_and_an_administrators_rules(guest):
     start_host(guest)
     guest.check('useradd --create-home driver')
     assert in_session(guest, 'exit 7') == 7
-    assert in_session(guest, 'vmtidectl --no-ask-password plug 2M') == 77
+    for verb in 'plug 2M', 'unplug 2M', 'set-limits --max 1G', 'pause --why test':
+        assert in_session(guest, f'vmtidectl --no-ask-password {verb}') == 77, verb
     assert in_session(guest, 'vmtidectl --no-ask-password reserve 2M -- true') == 0
+    # Half of the maximum of 8 GiB, and no more.
+    assert in_session(guest, 'vmtidectl --no-ask-password reserve 4098M -- true 2>/home/driver/said') == 1
+    assert 'half of the max size of 8G' in guest.read('/home/driver/said')
     guest.write('/etc/polkit-1/rules.d/10-driver.rules', RULE)
     wait_until(lambda: in_session(guest, 'vmtidectl --no-ask-password plug 2M') == 0, 20, 'polkit takes the rule')
     assert in_session(guest, 'vmtidectl --no-ask-password unplug 2M') == 77

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""A guest's root that touches memory of the device which was never plugged. Its kernel keeps its driver away."""
+"""A guest's root that opens and closes the channel's port without end, or touches memory of the device which was never
+plugged. Its kernel keeps its driver away."""
 
 import json
+import time
 
+from tests.bus.peers import cpu_seconds
 from tests.matrix import malice
 from tests.vm.rig import GIB, MIB, wait_until
 
@@ -11,6 +14,41 @@ from .relay import FROM_HOST
 GUEST = {'append': 'iomem=relaxed modprobe.blacklist=virtio_mem', 'device': '2G', 'maximum': '2G'}
 PORT = '/dev/virtio-ports/org.vmtide.0'
 TOUCHED = 1536 * MIB  # three times what is let pass
+
+
+SECONDS = 10
+# Each time the host is told twice; now and then half a line is left behind.
+KNOCK = r'''use Time::HiRes "time"; my $n = 0; my $end = time + %d;
+while (time < $end) {
+    open(my $f, "+<", "%s") or die "$n: $!";
+    syswrite($f, "{\"op\":") if $n %% 1000 == 999;
+    close($f);
+    $n++;
+}
+print $n;'''
+
+
+@malice('a guest\'s root opens and closes the port in a loop, as fast as it can',
+        'the host\'s daemon does not spin, and the channel works when the actuator is back')
+def test_opens_and_closes_without_end(stage):
+    guest, pid = stage.guest, stage.daemon.pid
+    guest.check('systemctl stop vmtide-monitor vmtide-actuator', 60)
+    guest.write('/run/knock', KNOCK % (SECONDS, PORT))
+    begun, cpu, said = time.monotonic(), cpu_seconds(pid), len(stage.daemon.text())
+    times = int(guest.check('perl /run/knock', SECONDS + 60))
+    took, used = time.monotonic() - begun, cpu_seconds(pid) - cpu
+    assert times > 100 * SECONDS, times
+    assert used < took / 10, (used, took, times)
+    assert stage.daemon.pid == pid and len(stage.daemon.text()) - said < 4000
+    guest.check('systemctl start vmtide-actuator vmtide-monitor', 60)
+    stage.wait_connected()
+    assert stage.host('State') == ['idle']
+    guest.check('systemctl stop vmtide-monitor vmtide-actuator', 60)
+    say(guest, op='hello', v=1, agent='root', boot_id='x', boot_size=GIB, memory_block_size=128 * MIB)
+    assert ask(stage, 77, 2 * MIB)['op'] == 'granted' and guest.requested_size() == 2 * MIB
+    assert ask(stage, 78, 0)['op'] == 'granted'
+    guest.check('systemctl start vmtide-actuator vmtide-monitor', 60)
+    stage.wait_connected()
 
 
 def say(guest, **message):

@@ -6,7 +6,7 @@
  * says how it was answered: "MEMBER ok|ERROR COUNT" a line, and "done CALLS".
  *
  * vmabuse huge BYTES: one message of that size over the private socket, and "gone" when the actuator hangs
- * up, else "answered".
+ * up, else "answered" and how.
  */
 
 #include <err.h>
@@ -189,7 +189,11 @@ static void huge(sd_bus *bus, size_t size)
     memset(text, 'x', size);
     text[size] = '\0';
     r = sd_bus_call_method(bus, NULL, PATH, INTERFACE, "Plug", &error, NULL, "ts", UINT64_C(2) << 20, text);
-    puts(r < 0 && !sd_bus_error_has_name(&error, "org.vmtide.Error.InvalidSize") ? "gone" : "answered");
+    if (r == -ECONNRESET || r == -EPIPE || sd_bus_error_has_name(&error, SD_BUS_ERROR_DISCONNECTED))
+        puts("gone");
+    else
+        printf("answered %s %s\n", error.name ? error.name : "ok",
+                error.message ? error.message : strerror(-r));
 }
 
 int main(int argc, char **argv)
