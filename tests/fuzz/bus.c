@@ -25,6 +25,7 @@ enum verdict {
     _VERDICT_INVALID = -EINVAL,
 };
 
+#define OWN_NAME ":1.1" /* the daemon's */
 #define STRANGER 65000
 #define PRIVATE 0
 #define MONITOR 2
@@ -155,7 +156,7 @@ static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error)
     if (!sd_bus_message_is_method_call(m, NULL, NULL))
         return 1;
     if (streq(member, "Hello"))
-        return sd_bus_reply_method_return(m, "s", ":1.1");
+        return sd_bus_reply_method_return(m, "s", OWN_NAME);
     if (streq(member, "GetConnectionUnixUser"))
         return answer_uid(m);
     if (streq(member, "CheckAuthorization"))
@@ -201,6 +202,29 @@ static void turn(unsigned *turns)
     FUZZ_CHECK(sd_event_run(f.event, 10 * USEC_PER_SEC) >= 0);
 }
 
+static int on_there(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    FUZZ_CHECK(!sd_bus_message_is_method_error(m, NULL));
+    *(bool *)userdata = true;
+    return 1;
+}
+
+/* The first path has the first word for an interface: else all that follows would be refused, and well. */
+static void check_there(void)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    unsigned turns = 0;
+    bool there = false;
+
+    FUZZ_CHECK(sd_bus_message_new_method_call(f.bus, &m, OWN_NAME, f.target->paths[0],
+                       "org.freedesktop.DBus.Properties", "GetAll") >= 0);
+    FUZZ_CHECK(sd_bus_message_set_sender(m, callers[1].name) >= 0);
+    FUZZ_CHECK(sd_bus_message_append(m, "s", f.target->words[0]) >= 0);
+    FUZZ_CHECK(sd_bus_call_async(f.bus, NULL, m, on_there, &there, 0) >= 0);
+    while (!there)
+        turn(&turns);
+}
+
 void fuzz_bus_meet(const struct fuzz_target *t)
 {
     unsigned turns = 0;
@@ -216,6 +240,7 @@ void fuzz_bus_meet(const struct fuzz_target *t)
     callers[MONITOR].uid = t->monitor_uid;
     while (!f.named)
         turn(&turns);
+    check_there();
 }
 
 static uint64_t take(const uint8_t **data, size_t *size, size_t n)
@@ -334,7 +359,7 @@ static void call(struct call *c, const uint8_t **data, size_t *size)
     const struct fuzz_method *method = &f.target->methods[which % f.n_methods];
     bool wrong = which >= 128;
 
-    FUZZ_CHECK(sd_bus_message_new_method_call(bus, &m, NULL, f.target->paths[where % f.n_paths],
+    FUZZ_CHECK(sd_bus_message_new_method_call(bus, &m, OWN_NAME, f.target->paths[where % f.n_paths],
                        method->interface, method->member) >= 0);
     if (caller->name)
         FUZZ_CHECK(sd_bus_message_set_sender(m, caller->name) >= 0);

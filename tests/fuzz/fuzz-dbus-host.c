@@ -22,7 +22,7 @@ static const struct fuzz_method methods[] = {
 };
 static const char *const paths[] = { HOST_VMS_PATH "/one", HOST_VMS_PATH "/zwei_2dtwo", HOST_PATH,
     HOST_VMS_PATH, HOST_VMS_PATH "/three", HOST_VMS_PATH "/_zz", FUZZ_LOG_PATH, NULL };
-static const char *const words[] = { HOST_INTERFACE, HOST_VM_INTERFACE, "one", "zwei-two", "HostReserve",
+static const char *const words[] = { HOST_VM_INTERFACE, HOST_INTERFACE, "one", "zwei-two", "HostReserve",
     "Total", "OverCommit", "VMs", "State", "Size", "Level", "LastGrant", "LastRefusal", "PauseReason",
     "PausedUntil", FUZZ_LOG_WORDS, "debug", "\001", NULL };
 
