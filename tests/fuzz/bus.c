@@ -10,6 +10,7 @@
 
 #define TURNS_MAX 10000u
 #define CALLS_MAX 8u
+#define ANSWER_USEC (8 * USEC_PER_SEC)
 /* A string's length byte from here on names a word. */
 #define WORDS_FROM 200u
 
@@ -314,6 +315,8 @@ static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     struct call *c = userdata;
 
+    /* One that our own end makes up after a while is no answer. */
+    FUZZ_CHECK(!sd_bus_message_is_method_error(m, SD_BUS_ERROR_NO_REPLY));
     /* An error has a name and words. */
     if (sd_bus_message_is_method_error(m, NULL))
         FUZZ_CHECK(sd_bus_message_get_error(m)->name && sd_bus_message_get_error(m)->message);
@@ -368,7 +371,7 @@ static void call(struct call *c, const uint8_t **data, size_t *size)
         if (append(m, wrong ? types[take(data, size, 1) % 6] : method->types[i], data, size) < 0)
             return;
     *c = (struct call){ .caller = caller, .method = method };
-    c->open = sd_bus_call_async(bus, &c->slot, m, on_reply, c, 0) >= 0;
+    c->open = sd_bus_call_async(bus, &c->slot, m, on_reply, c, ANSWER_USEC) >= 0;
 }
 
 /* Whoever has left hears nothing more, or it was answered before. */
