@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bus.h"
 
-#include <ftw.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -66,30 +65,6 @@ static struct {
     bool named;
     struct call calls[CALLS_MAX];
 } f;
-
-static char folder[] = "/tmp/vmtide-fuzz-XXXXXX";
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
-
-static void remove_folder(void)
-{
-    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-char *fuzz_in_folder(const char *name)
-{
-    static bool made;
-
-    if (!made) {
-        FUZZ_CHECK(mkdtemp(folder));
-        (void)atexit(remove_folder);
-        made = true;
-    }
-    return g_build_filename(folder, name, NULL);
-}
 
 static int answer_uid(sd_bus_message *m)
 {

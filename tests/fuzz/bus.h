@@ -35,9 +35,6 @@ struct fuzz_target {
     uid_t monitor_uid;        /* on the bus */
 };
 
-/* A path in a folder that is made with the first call, and goes with the process; g_free. */
-char *fuzz_in_folder(const char *name);
-
 /* Listens in the folder; the address for the daemon. Lives as long as the process. */
 const char *fuzz_bus_listen(sd_event *event);
 /* The daemon is there: waits until it has its name. */

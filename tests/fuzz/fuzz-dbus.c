@@ -25,16 +25,6 @@ static const char *const paths[] = { ACTUATOR_PATH, FUZZ_LOG_PATH, NULL };
 static const char *const words[] = { ACTUATOR_INTERFACE, "Size", "MaxSize", "State", "LastError",
     "HostConnected", FUZZ_LOG_WORDS, "some", "full", "normal", "critical", "in-use", "debug", "\001", NULL };
 
-/* As much of a /sys as the actuator wants to begin with; never the machine's own. */
-static void make_sysfs(void)
-{
-    g_autofree char *memory = fuzz_in_folder("devices/system/memory");
-    g_autofree char *size = fuzz_in_folder("devices/system/memory/block_size_bytes");
-
-    FUZZ_CHECK(g_mkdir_with_parents(memory, 0755) == 0);
-    FUZZ_CHECK(g_file_set_contents(size, "8000000\n", -1, NULL));
-}
-
 /* Lives as long as the process. */
 static void start(void)
 {
@@ -48,7 +38,8 @@ static void start(void)
     char *error = NULL;
     sd_event *event;
 
-    make_sysfs();
+    /* As much of a /sys as the actuator wants to begin with; never the machine's own. */
+    fuzz_make_file("devices/system/memory/block_size_bytes", "8000000\n");
     /* Root may have a private connection too, and is not the monitor. */
     target.monitor_uid = getuid() ?: 4711;
     target.socket = fuzz_in_folder("socket");

@@ -28,3 +28,8 @@ static inline char *fuzz_text(const uint8_t *data, size_t size)
 
 /* The input in a file that has no name but this one, for what reads files. -1: none can be made. */
 int fuzz_file(const uint8_t *data, size_t size, char ret_path[static 64]);
+
+/* A path in a folder that is made with the first call, and goes with the process; g_free. */
+char *fuzz_in_folder(const char *name);
+/* A file in it, with the folders that it needs. */
+void fuzz_make_file(const char *name, const char *text);
