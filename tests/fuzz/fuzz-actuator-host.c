@@ -162,8 +162,10 @@ static void take_resize(const struct channel_message *m)
     FUZZ_CHECK(a->verb == LIMITS_PLUG || (m->size < w.requested && m->size >= min_now()));
     if (a->bytes != ANY && a->verb == LIMITS_PLUG)
         FUZZ_CHECK(m->size - base >= a->bytes && m->size - base - a->bytes < w.block);
-    if (a->verb == LIMITS_UNPLUG)
-        FUZZ_CHECK(w.requested - m->size <= a->bytes);
+    if (a->verb == LIMITS_PLUG)
+        FUZZ_CHECK((m->size - base) % w.block == 0);
+    else
+        FUZZ_CHECK(w.requested - m->size <= a->bytes && (w.requested - m->size) % w.block == 0);
     if (a->verb == LIMITS_UNPLUG && a->origin == ACTUATOR_MONITOR && m->size < w.size)
         FUZZ_CHECK(w.size - m->size + LIMITS_LEAVE <= AVAILABLE);
     w.sent_id = m->id;
