@@ -280,6 +280,7 @@ def test_stopping_answers_who_waits(stage):
     client = stage.up()
     serials = [plug(client, 2 * MIB), plug(client, 2 * MIB)]
     stage.host.expect('resize')
+    get(client, 'Size')  # what came before it was read too: it waits
     assert stage.stop('actuator') == 0
     assert [refusal(client, serial).name for serial in serials] == ['HostUnavailable'] * 2
     assert not (stage.folder / 'actuator.sock').exists()

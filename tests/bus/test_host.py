@@ -194,10 +194,10 @@ def test_both_sockets_come_back(rig):
 
 def test_sockets_that_are_not_there_yet(rig):
     rig.start(f'--vm=guest,channel={rig.folder}/guest.channel,qmp={rig.folder}/guest.qmp,device=vm0')
-    time.sleep(1)
-    assert rig.said('cannot connect') == 2
+    wait_until(lambda: rig.said('cannot connect') == 2, 5, 'it has looked for both')
     _, guest = rig.add()
     guest.meet()
+    assert rig.said('cannot connect') == 2
 
 
 def test_one_vm_does_not_hold_up_another(rig):
