@@ -58,6 +58,7 @@ struct call {
 
 static struct {
     sd_event *event;
+    char *address;
     sd_bus *bus; /* our end of the daemon's connection to the bus */
     sd_bus *private;
     const struct fuzz_target *target;
@@ -160,7 +161,6 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 
 const char *fuzz_bus_listen(sd_event *event)
 {
-    static char *where;
     g_autofree char *path = fuzz_in_folder("bus");
     struct sockaddr_un address;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -169,7 +169,8 @@ const char *fuzz_bus_listen(sd_event *event)
     FUZZ_CHECK(bind(fd, (struct sockaddr *)&address, sizeof(address)) >= 0 && listen(fd, 1) >= 0);
     FUZZ_CHECK(sd_event_add_io(event, NULL, fd, EPOLLIN, on_connection, NULL) >= 0);
     f.event = event;
-    return where = g_strdup_printf("unix:path=%s", path);
+    f.address = g_strdup_printf("unix:path=%s", path);
+    return f.address;
 }
 
 static void turn(unsigned *turns)
