@@ -195,6 +195,8 @@ def test_both_sockets_come_back(rig):
 def test_sockets_that_are_not_there_yet(rig):
     rig.start(f'--vm=guest,channel={rig.folder}/guest.channel,qmp={rig.folder}/guest.qmp,device=vm0')
     wait_until(lambda: rig.said('cannot connect') == 2, 5, 'it has looked for both')
+    woken = rig.wakeups()
+    wait_until(lambda: rig.wakeups() >= woken + 4, 5, 'it has looked again')
     _, guest = rig.add()
     guest.meet()
     assert rig.said('cannot connect') == 2
