@@ -10,7 +10,7 @@ from tests.matrix import malice
 
 from .conftest import BUILD
 from .host_peers import rig
-from .peers import BLOCK, GIB, MIB, wait_until
+from .peers import BLOCK, GIB, MIB, patience, wait_until
 
 
 def run(*options):
@@ -168,11 +168,11 @@ def test_rate(rig):
     assert all(a['op'] == 'granted' or (a['code'] == 'rate' and '10 requests a second' in a['text']) for a in answers)
     assert len(qemu.sets()) == granted and rig.said('refused rate') == 1
     assert len(guest.all('room')) < 40 - granted
-    # After the last answer, whichever it was, a refusal is followed by room, and that by a grant.
+    # After the last answer, whichever it was, a refusal is followed by room, and that by a grant. More than the bucket
+    # ever holds, and at once: a host that is slow fills it meanwhile.
     guest.heard.clear()
-    for number in (50, 51):
-        guest.resize(number, 2 * MIB)
-    wait_until(lambda: guest.all('refused') and guest.all('room'), 5, 'room')
+    guest.raw(b''.join(b'{"op":"resize","id":%d,"size":2097152,"reason":"all at once"}\n' % number for number in range(50, 75)))
+    wait_until(lambda: any(m['code'] == 'rate' for m in guest.all('refused')) and guest.all('room'), 5, 'room')
     guest.resize(99, 2 * MIB)
     assert guest.answer(99)['op'] == 'granted'
 
@@ -250,7 +250,7 @@ def test_the_size_is_followed(rig):
     wait_until(lambda: time.monotonic() - begun > 1.5, 5, 'a second and a half')
     fast = [t for t in qemu.queries()[idle:] if t - begun < 1]
     slow = [t for t in qemu.queries()[idle:] if t - begun >= 1.05]
-    assert 20 <= len(fast) <= 52 and len(slow) <= 1
+    assert 20 <= patience(len(fast)) and len(fast) <= 52 and len(slow) <= 1
     qemu.size['vm0'] = GIB
     qemu.event('MEMORY_DEVICE_SIZE_CHANGE', id='vm0', size=GIB)
     guest.wait('size', 0.5, size=GIB)
