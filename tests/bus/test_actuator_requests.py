@@ -10,7 +10,7 @@ from .actuator_stage import (bare_stage, CONFIG, get, plug, refusal, refused, st
                              strict_stage)
 from .conftest import ACTUATOR
 from .dbus_client import DBusError
-from .peers import GIB, MIB, wait_until
+from .peers import GIB, MIB, patience, wait_until
 
 
 # What is asked, and what comes back
@@ -115,7 +115,7 @@ def test_no_host(stage):
     begun = time.monotonic()
     for member in ('Plug', 'Unplug'):
         assert refused(client, member, 'ts', 2 * MIB, 'test').name == 'HostUnavailable'
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < patience(0.5)
     assert client.call('Report', 'ttus', 1, 2, 3, 'normal', at=ACTUATOR) == ()
 
 
@@ -153,7 +153,7 @@ def test_no_answer(stage):
     late = stage.host.expect('resize')
     error = refusal(client, first)
     assert error.name == 'HostUnavailable' and '700 ms' in error.text
-    assert 0.6 < time.monotonic() - begun < 3
+    assert 0.6 < time.monotonic() - begun < patience(3)
     # The second waited as long, behind it.
     assert refusal(client, second).name == 'HostUnavailable'
     # Too late for its caller, but a number of the host's.
@@ -197,7 +197,7 @@ def test_an_answer_that_never_comes_begins_anew(stage):
     stage.host.expect('resize')
     said = None
     while said is None or said['op'] == 'stats':
-        assert time.monotonic() - begun < 12
+        assert time.monotonic() - begun < patience(12)
         assert refusal(client, plug(client, 2 * MIB)).name == 'HostUnavailable'
         said = stage.host.line(0.05)
     # Six time-outs of 700 ms.
@@ -215,7 +215,7 @@ def test_no_answer_in_the_installed_time(strict_stage):
     client = strict_stage.up()
     begun = time.monotonic()
     assert refusal(client, plug(client, 2 * MIB)).name == 'HostUnavailable'
-    assert 4.9 < time.monotonic() - begun < 6
+    assert 4.9 < time.monotonic() - begun < patience(6)
 
 
 def test_one_at_a_time_and_no_more_than_sixteen(stage):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from .host_peers import rig
-from .peers import GIB, MIB, wait_until
+from .peers import GIB, MIB, patience, wait_until
 
 
 @pytest.mark.parametrize('way', ('error', 'stall', 'close', 'wrong-id', 'no-id', 'garbage', 'list'))
@@ -119,13 +119,13 @@ def test_half_a_line_that_ate_the_hello(rig):
 
 def test_a_flood_is_cut_off_for_ten_seconds(rig):
     _, guest = rig.simple()
-    guest.raw(b'nonsense\n' * 5000)
     begun = time.monotonic()
+    guest.raw(b'nonsense\n' * 5000)
     wait_until(lambda: rig.said('not listened to for 10 s') == 1, 5, 'it is cut off')
     guest.raw(b'\n')  # what comes first may be the end of a line and is dropped
     guest.resize(1, GIB)
     assert guest.answer(1, 15)['op'] == 'granted'
-    assert 9 <= time.monotonic() - begun <= 12
+    assert 9.9 <= time.monotonic() - begun <= patience(12)
     assert len(rig.log().splitlines()) < 10
 
 
