@@ -30,6 +30,7 @@ class ScriptedQemu:
 
     def __init__(self, path, devices=('vm0',), maximum=4 * GIB, boot=GIB):
         self.maximum, self.boot = maximum, boot
+        self.devices = tuple(devices)
         self.size = dict.fromkeys(devices, 0)
         self.requested = dict.fromkeys(devices, 0)
         self.follow = True
@@ -292,6 +293,7 @@ class HostRig:
             for _, name, arguments in list(qemu.commands):
                 if name == 'qom-set':
                     assert arguments.keys() == {'path', 'property', 'value'} and arguments['property'] == 'requested-size', arguments
+                    assert arguments['path'] in [f'/machine/peripheral/{device}' for device in qemu.devices], arguments
                 elif name == 'migrate-set-capabilities':
                     assert arguments == HEAR_OF_MIGRATION
                 else:

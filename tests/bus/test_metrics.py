@@ -20,7 +20,7 @@ import pytest
 
 from .conftest import BUILD, REPO
 from .host_peers import HostRig
-from .peers import GIB, MIB, cpu_seconds, wait_until
+from .peers import GIB, MIB, cpu_seconds, patience, wait_until
 from .test_malice_user import memory
 
 
@@ -263,7 +263,7 @@ def test_a_client_that_drips_shuts_out_nobody(rig):
         return all(gone(client) for client in dripping)
 
     wait_until(drip, 30, 'they are cut off, whatever they do')
-    assert time.monotonic() - begin >= 10
+    assert 10 <= time.monotonic() - begin < patience(15)
     wait_until(lambda: rig.fds() == before, 5, 'the places are free')
 
 

@@ -29,6 +29,8 @@ def test_doctor_is_green_and_a_person_sees_it(guest):
     # A launcher does not need a session; polkit goes by /etc/group, not by what the process has.
     guest.check('usermod -aG vmtide-reserve nobody')
     assert guest.run(f'{plain} vmtidectl reserve 2M -- true', 60).status == 0
+    for act in 'plug 2M', 'unplug 2M', 'set-limits --max 4G', 'pause':
+        assert guest.run(f'{plain} vmtidectl --no-ask-password {act}', 30).status == 77, act
 
 
 RULE = '''polkit.addRule(function (action, subject) {

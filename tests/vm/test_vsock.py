@@ -53,7 +53,7 @@ def knock(guest, times, prefix=PLAIN, cid=1):
     return guest.check(f'{prefix} vmknock {cid} {PORT} {times}', 120).strip()
 
 
-@malice("a guest's plain user connects to the host over vsock, in a row and 64 at a time without pause",
+@malice("a guest's plain user connects to the host over vsock (here its own loopback), in a row and 64 at a time without pause",
         "nobody hears it, and the guest's own requests are answered meanwhile", sample=True)
 def test_the_channel_over_vsock(guest):
     guest.check('vmtidectl pause && vmtidectl plug 256M', 30)

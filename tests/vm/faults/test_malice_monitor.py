@@ -286,7 +286,7 @@ BY_NAME = r'wrote /run(/systemd)?|read /etc/shadow|read /var/log/journal/.*|(dev
 
 
 @malice('an actuator that was taken over looks around: files, devices, processes, the network',
-        'no network, no home, no device but the port, no code to load, nobody to trace, of the kernel\'s but memory blocks and cgroups to write')
+        'no network but vsock, no home, no device but virtio-serial ports, no code to load, nobody to trace, of the kernel\'s but memory blocks and cgroups to write')
 def test_the_actuators_sandbox_from_inside(stage):
     put_look(stage, 'monitor')
     with taken(stage, 'actuator') as actuator:

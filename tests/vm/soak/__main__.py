@@ -19,6 +19,7 @@ from .windows import Windows
 CHECKPOINT_SECONDS = 300
 # Of the time, but within these.
 STRETCH_SHARE, STRETCH_MIN, STRETCH_MAX = 0.1, 60, 180
+MINUTES_MIN, MINUTES_MAX = 3, 1440
 NAMES = ('one', 'two', 'three', 'four')
 
 
@@ -70,11 +71,19 @@ def run(options, soak):
     soak.checkpoint()
 
 
+def minutes(text):
+    value = float(text)
+    if not MINUTES_MIN <= value <= MINUTES_MAX:
+        raise argparse.ArgumentTypeError(f'{text}: expected are {MINUTES_MIN} to {MINUTES_MAX} minutes')
+    return value
+
+
 def main():
     parser = argparse.ArgumentParser(prog='scripts/soak', description=__doc__)
-    parser.add_argument('minutes', type=float, help='how long it is busy')
+    parser.add_argument('minutes', type=minutes, help=f'how long, {MINUTES_MIN} to {MINUTES_MAX}; the last tenth (at least '
+                        f'{STRETCH_MIN} and at most {STRETCH_MAX} s) is without faults')
     parser.add_argument('--guests', type=int, default=2, choices=range(1, len(NAMES) + 1), help='guests of one host (2)')
-    parser.add_argument('--kernel', default='6.12', choices=('6.1', '6.12'))
+    parser.add_argument('--kernel', default='6.12', choices=('6.1', '6.12'), help="the guests' kernel (6.12)")
     parser.add_argument('--seed', type=int, default=None, help='the same acts again, though not at the same moments')
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)

@@ -127,8 +127,16 @@ class Soak:
         for stage in self.stages:
             rows = (part[stage.name].row() for part in (self.wires, self.calls, self.work))
             say(f'soak: {stage.name}: {"; ".join(rows)}')
-        faults = sum(count for kind, count in self.windows.count.items() if kind not in ('boot', 'host_pause'))
-        say(f'soak: host: {self.calls["host"].row()}; faults: {faults}, differences so far: {len(self.all_differences())}')
+        say(f'soak: host: {self.calls["host"].row()}; faults: {self._faults()}, differences so far: {len(self.all_differences())}')
+
+    def _faults(self):
+        return sum(count for kind, count in self.windows.count.items() if kind not in ('boot', 'host_pause'))
+
+    def _idle(self):
+        """What was not done proves nothing."""
+        if self._faults() == 0:
+            yield 'not one fault was done'
+        yield from (f'{name}: nothing was asked of the host' for name, wire in self.wires.items() if not wire.answers)
 
     def _settle(self, stage):
         for verb in ('resume', 'set-limits --reset', 'set-weight 0'):
@@ -223,7 +231,7 @@ class Soak:
         for name in self.wires:
             found += [f'{name}: {d}' for d in self.books[name].differences(self.windows, name)]
             found += [f'{name}: request {one.id} waits for ever' for one in self.wires[name].waiting()]
-        return found + list(self._leaks())
+        return found + list(self._leaks()) + list(self._idle())
 
     def report(self, found):
         for name, wire in self.wires.items():
