@@ -75,17 +75,24 @@ static void welcome(struct vm_state *s, const struct grant_limits *l)
     remember_told(s, l);
 }
 
+static void tell_sizes(struct vm_state *s)
+{
+    vm_tell(s, &(struct channel_message){
+                       .op = CHANNEL_SIZE,
+                       .size = vm_state_size(s),
+                       .requested_size = vm_state_requested(s),
+               });
+}
+
 static void tell_news(struct vm_state *s, const struct grant_limits *l)
 {
     if (s->told_min != l->min_size || s->told_max != l->max_size)
         vm_tell(s, &(struct channel_message){
                            .op = CHANNEL_LIMITS, .min_size = l->min_size, .max_size = l->max_size });
-    if (s->told_size != vm_state_size(s) || s->told_requested != vm_state_requested(s))
-        vm_tell(s, &(struct channel_message){
-                           .op = CHANNEL_SIZE,
-                           .size = vm_state_size(s),
-                           .requested_size = vm_state_requested(s),
-                   });
+    if (s->told_size != vm_state_size(s) || s->told_requested != vm_state_requested(s)) {
+        tell_sizes(s);
+        s->tell_again = true;
+    }
     remember_told(s, l);
 }
 
@@ -200,6 +207,20 @@ static void on_stranger(struct vm_state *s, const struct channel_message *m, uin
                           });
 }
 
+/* A line can be lost: a guest whose suspend fails empties the queues of its port (seen on 6.1), and believed
+ * the size before the last until the next change. So what was told since its last stats is told once more
+ * after them. */
+static void on_stats(struct vm_state *s, const struct channel_message *m, uint64_t now)
+{
+    s->stats = (struct vm_stats){
+        .available = m->available, .total = m->total, .some10 = m->some10, .level = m->level, .time = now
+    };
+    if (!s->tell_again || !s->welcomed)
+        return;
+    s->tell_again = false;
+    tell_sizes(s);
+}
+
 void vm_state_guest_message(struct vm_state *s, const struct channel_message *m, uint64_t now)
 {
     s->heard = now;
@@ -216,9 +237,7 @@ void vm_state_guest_message(struct vm_state *s, const struct channel_message *m,
     else if (m->op == CHANNEL_DECLINED)
         on_declined(s, m, now);
     else if (m->op == CHANNEL_STATS)
-        s->stats = (struct vm_stats){
-            .available = m->available, .total = m->total, .some10 = m->some10, .level = m->level, .time = now
-        };
+        on_stats(s, m, now);
 }
 
 static void on_silence(struct vm_state *s, uint64_t now)

@@ -213,6 +213,7 @@ struct vm_state {
     uint64_t who_at; /* not before: one who answers many lines */
     uint64_t told_size;
     uint64_t told_requested;
+    bool tell_again; /* the sizes, with the next stats */
     uint64_t told_max;
     uint64_t told_min;
     struct vm_stats stats;
