@@ -18,6 +18,8 @@ REFUSED = re.compile(
     r'|Unplug: \d+ bytes less than \S+ are under the min size of '
     r'|(Plug|Unplug|Reserve: nothing is reserved): more than (the rate of )?\d+ requests a second'
     r'|(Plug|Unplug): \d+ requests are waiting already'
+    # The machine that it runs on is short of memory, which the host's log says too.
+    r'|(Plug|Reserve: nothing is reserved): \S+ more asked, the host has \S+ to give'
     r'|(Plug|Unplug|Reserve): (nothing is reserved: )?paused by an administrator:'
     r'|Reserve: (nothing is reserved: \S+ beside a headroom of |the host granted a size of )'
     r'|\w+: \S+ is no size to shrink to: |\w+: it is paused, which Resume ends: nothing is unplugged')

@@ -192,7 +192,9 @@ KERNEL = ('oom-kill:', 'Out of memory', 'out of memory', 'blocked for more', 'BU
           'general protection', 'kernel panic', 'stack segment')
 # A victim in a slice that the soak has bounded.
 KERNEL_EXPECTED = (r'oom-kill:constraint=CONSTRAINT_MEMCG,.*,oom_memcg=/vmtest\.slice/[^,]*,',
-                   r'Memory cgroup out of memory: Killed process \d+ \(vmhog\)')
+                   r'Memory cgroup out of memory: Killed process \d+ \(vmhog\)',
+                   # Once a boot: the kernel has no memory for the memmap of a block (-12); virtio-mem tries it again.
+                   r'WARNING: CPU: \d+ PID: \d+ at arch/x86/mm/init_64\.c:\d+ add_pages\+')
 
 Verdict = namedtuple('Verdict', 'good reason')
 ORDINARY = Verdict(True, '')
