@@ -235,6 +235,24 @@ def test_several_devices_in_order(rig):
                            ('vm0', 0)]
 
 
+def test_sizes_are_told_once_more_after_the_next_stats(rig):
+    """A line may be lost in the guest; one that was not is said twice and no more."""
+    _, guest = rig.simple()
+    guest.resize(1, GIB)
+    guest.wait('size', 5, size=GIB, requested_size=GIB)
+    seen = len(guest.all('size'))
+
+    def stats():
+        before = len(guest.all('pong'))
+        guest.say('stats', available=GIB, total=2 * GIB, some10=0, level='normal')
+        guest.say('ping', id=7)
+        wait_until(lambda: len(guest.all('pong')) > before, 5, 'it has been read')
+        return guest.all('size')[seen:]
+
+    assert [(m['size'], m['requested_size']) for m in stats()] == [(GIB, GIB)]
+    assert len(stats()) == 1
+
+
 def test_the_size_is_followed(rig):
     qemu, guest = rig.simple()
     time.sleep(0.3)
