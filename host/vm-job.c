@@ -29,8 +29,10 @@ static void tell_granted(struct vm_state *s, const struct vm_job *job, uint64_t 
         return;
     vm_tell(s, &(struct channel_message){
                        .op = CHANNEL_GRANTED, .id = job->request.id, .requested_size = total });
-    if (s->greeted)
-        s->told_requested = total;
+    if (!s->greeted)
+        return;
+    s->told_requested = total;
+    s->tell_again = true;
 }
 
 /* Some of several devices may have followed before one did not: what has moved the wanted way is granted. */
