@@ -121,6 +121,8 @@ def test_says_it_is_large(rig, pair):
     assert all(value <= GIB for _, value in bad.qemu.sets())
     bad.qemu.lie = {}
     bad.event()
+    # Until then it counts, and the one beside it has to wait.
+    bad.guest.wait('size', 5, size=bad.qemu.size['vm0'], requested_size=bad.qemu.requested['vm0'])
 
 
 @malice('a QMP peer floods events and answers that nobody asked for', 'it is left, asked not more often, others are served')
