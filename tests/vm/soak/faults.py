@@ -45,13 +45,18 @@ def cut_in_line(stage):
     stage.channel.cut_in_line('', b'')
 
 
-def late_grant(stage):
-    with stage.channel.hold(FROM_HOST, b'"granted"') as held:
+def _hold_back(relay, direction, wanted, patience, seconds):
+    """The next line with WANTED, should one come, is so much later."""
+    with relay.hold(direction, wanted) as held:
         try:
-            held.wait(10)
-            time.sleep(3)
+            held.wait(patience)
+            time.sleep(seconds)
         except AssertionError:
             pass
+
+
+def late_grant(stage):
+    _hold_back(stage.channel, FROM_HOST, b'"granted"', 10, 3)
 
 
 def bad_lines(stage):
@@ -75,12 +80,7 @@ def cut_qmp(stage):
 
 
 def stall_qmp(stage):
-    with stage.qmp.hold(TO_HOST, b'"return"') as held:
-        try:
-            held.wait(5)
-            time.sleep(4)
-        except AssertionError:
-            pass
+    _hold_back(stage.qmp, TO_HOST, b'"return"', 5, 4)
 
 
 def pause_qemu(stage):
