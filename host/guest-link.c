@@ -68,6 +68,12 @@ void guest_link_send(struct guest_link *l, const struct channel_message *m)
         hang_up(l, "the guest does not read, 64 KiB are waiting");
 }
 
+void guest_link_reconnect(struct guest_link *l)
+{
+    if (l->stream && l->dial)
+        hang_up(l, "nothing is heard on it");
+}
+
 static void cut_off(struct guest_link *l, const char *why)
 {
     l->cut = true;

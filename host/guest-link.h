@@ -28,5 +28,8 @@ struct guest_link *guest_link_free(struct guest_link *l);
  * not listened to, or comes too often. */
 int guest_link_accept(struct guest_link *l, int fd);
 
+/* Where we connect, not the guest: ends the connection, if there is one, and makes it anew. */
+void guest_link_reconnect(struct guest_link *l);
+
 /* Lost when nobody is there; ends the connection when the guest does not read. */
 void guest_link_send(struct guest_link *l, const struct channel_message *m);

@@ -10,6 +10,14 @@
 #define PINGS_MAX 2u
 /* A guest that speaks before its hello is greeted again, at most this often. */
 #define WHO_USEC USEC_PER_SEC
+/* A port can be deaf: QEMU (7.2) does not see that a host's socket ends while the VM is stopped, and
+ * throttles the port at the guest's next line until a socket ends once more ("throttle on" in `info qtree`,
+ * nearly every time). `who` still reaches the guest, no hello comes back. So a connection on which nothing is
+ * heard, where hello is said every 2 s, is made anew: after 10 s, then after twice as long each time. Not
+ * without end: each costs the guest two of the 32 buffers of its control queue until its kernel looks there,
+ * and what finds none is lost. */
+#define UNHEARD_USEC (10 * USEC_PER_SEC)
+#define RECONNECTS_MAX 5u
 /* A guest whose requested size is above a lowered max size is asked again. */
 #define SHRINK_USEC (60 * USEC_PER_SEC)
 
@@ -34,12 +42,31 @@ void vm_guest_forget(struct vm_state *s)
     vm_request_forget(s);
 }
 
+static void listen_for_it(struct vm_state *s, uint64_t now)
+{
+    s->reconnect_at = s->reconnects < RECONNECTS_MAX ? now + (UNHEARD_USEC << s->reconnects) : USEC_FOREVER;
+}
+
+static void heard_it(struct vm_state *s)
+{
+    s->reconnects = 0;
+    s->reconnect_at = USEC_FOREVER;
+}
+
 void vm_state_guest_up(struct vm_state *s, uint64_t now)
 {
     vm_guest_forget(s);
     s->guest_up = true;
     s->heard = now;
     ask_who(s, now);
+    listen_for_it(s, now);
+}
+
+void vm_guest_reset(struct vm_state *s, uint64_t now)
+{
+    vm_guest_forget(s);
+    s->reconnects = 0;
+    listen_for_it(s, now);
 }
 
 void vm_state_guest_down(struct vm_state *s)
@@ -189,6 +216,7 @@ static void greet_again(struct vm_state *s, uint64_t now)
 
 void vm_state_guest_noise(struct vm_state *s, uint64_t now)
 {
+    heard_it(s);
     s->life.counters.bad_lines++;
     greet_again(s, now);
 }
@@ -223,6 +251,7 @@ static void on_stats(struct vm_state *s, const struct channel_message *m, uint64
 
 void vm_state_guest_message(struct vm_state *s, const struct channel_message *m, uint64_t now)
 {
+    heard_it(s);
     s->heard = now;
     s->ping_at = now + PING_USEC;
     s->pings = 0;
@@ -251,6 +280,7 @@ static void on_silence(struct vm_state *s, uint64_t now)
         vm_note(s, &(struct vm_note){ .type = VM_NOTE_SILENT, .usec = now - s->heard });
         vm_guest_forget(s);
         ask_who(s, now);
+        listen_for_it(s, now);
         return;
     }
     s->pings++;
@@ -258,8 +288,22 @@ static void on_silence(struct vm_state *s, uint64_t now)
     vm_tell(s, &(struct channel_message){ .op = CHANNEL_PING, .id = ++s->last_id });
 }
 
+static void reconnect(struct vm_state *s, uint64_t now)
+{
+    /* One that does not run says nothing. */
+    if (s->life.stopped) {
+        listen_for_it(s, now);
+        return;
+    }
+    s->reconnects++;
+    s->reconnect_at = USEC_FOREVER;
+    vm_act(s, VM_ACTION_RECONNECT);
+}
+
 void vm_guest_timer(struct vm_state *s, uint64_t now)
 {
+    if (s->guest_up && now >= s->reconnect_at)
+        reconnect(s, now);
     if (s->greeted && now >= s->ping_at)
         on_silence(s, now);
     if (s->who_wanted && now >= s->who_at)
@@ -273,5 +317,7 @@ uint64_t vm_guest_deadline(const struct vm_state *s)
 
     if (s->who_wanted)
         deadline = MIN_OF(deadline, s->who_at);
+    if (s->guest_up)
+        deadline = MIN_OF(deadline, s->reconnect_at);
     return above_max(s) ? MIN_OF(deadline, s->shrink_at) : deadline;
 }

@@ -16,6 +16,7 @@ void vm_guest_known(struct vm_state *s, uint64_t now); /* numbers have come: wel
 void vm_guest_timer(struct vm_state *s, uint64_t now);
 uint64_t vm_guest_deadline(const struct vm_state *s);
 void vm_guest_forget(struct vm_state *s); /* it left or begins anew */
+void vm_guest_reset(struct vm_state *s, uint64_t now);
 
 /* vm-life.c */
 /* Why the requested size is to stay as it is, NULL: it may change. */

@@ -204,7 +204,7 @@ void vm_state_reset_event(struct vm_state *s, uint64_t now)
 {
     vm_note(s, &(struct vm_note){ .type = VM_NOTE_RESET });
     s->life.reset_at = now;
-    vm_guest_forget(s);
+    vm_guest_reset(s, now);
     vm_query(s);
 }
 

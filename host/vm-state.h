@@ -101,6 +101,7 @@ enum vm_action_type {
     VM_ACTION_QUERY_DEVICES, /* answer by vm_state_devices() or vm_state_query_failed() */
     VM_ACTION_QUERY_SUMMARY, /* answer by vm_state_summary() or vm_state_query_failed() */
     VM_ACTION_BUDGET,        /* answer by vm_state_budget() */
+    VM_ACTION_RECONNECT,     /* to the guest, where the host is the one that connects */
     VM_ACTION_NOTE,
     _VM_ACTION_MAX,
     _VM_ACTION_INVALID = -EINVAL,
@@ -209,8 +210,10 @@ struct vm_state {
     uint64_t ping_at;
     unsigned pings; /* unanswered */
     uint64_t last_id;
-    bool who_wanted; /* it spoke before its hello */
-    uint64_t who_at; /* not before: one who answers many lines */
+    bool who_wanted;       /* it spoke before its hello */
+    uint64_t who_at;       /* not before: one who answers many lines */
+    uint64_t reconnect_at; /* USEC_FOREVER: it is heard, or that was tried often enough */
+    unsigned reconnects;   /* since it was last heard */
     uint64_t told_size;
     uint64_t told_requested;
     bool tell_again; /* the sizes, with the next stats */

@@ -55,6 +55,9 @@ static void act(struct vm *vm, const struct vm_action *a)
         vm->ops->budget(&host, vm->state.queue_len > 0, vm->userdata);
         vm_state_budget(&vm->state, &host, now_usec());
         return;
+    case VM_ACTION_RECONNECT:
+        guest_link_reconnect(vm->link);
+        return;
     case VM_ACTION_NOTE:
         note = a->note;
         vm_state_noted(&vm->state, &note, now_usec());

@@ -117,6 +117,18 @@ def test_half_a_line_that_ate_the_hello(rig):
     guest.wait('welcome')
 
 
+def test_a_guest_that_is_not_heard_is_connected_to_anew(rig):
+    _, guest = rig.add()
+    begun = time.monotonic()
+    rig.start(rig.vm_option('guest'))
+    wait_until(lambda: guest.connections == 2, 15, 'there is another connection')
+    assert time.monotonic() - begun >= 10
+    wait_until(lambda: len(guest.all('who')) == 2, 5, 'it is asked there, too')
+    guest.hello()
+    guest.wait('welcome')
+    assert rig.said('nothing is heard on it; connecting again') == 1
+
+
 def test_a_flood_is_cut_off_for_ten_seconds(rig):
     _, guest = rig.simple()
     begun = time.monotonic()

@@ -21,7 +21,7 @@ import pytest
 from .conftest import BUILD, REPO
 from .host_peers import HostRig
 from .peers import GIB, MIB, cpu_seconds, patience, wait_until
-from .test_malice_user import memory
+from .test_malice_user import SANITIZED, memory
 
 
 def free_port():
@@ -309,7 +309,7 @@ def test_texts_for_clients_that_do_not_read_are_few(rig):
         wait_until(lambda n=number: rig.value('vmtide_vm_grants_total{vm="guest"}') == n, 10, 'there is a new text')
         held.append(memory(rig.process))
     assert rig.fds() - before < PLACES - 4, 'who has an old text has been cut off'
-    assert max(held[4:]) - held[3] < 3 * text, (held, text)
+    assert SANITIZED or max(held[4:]) - held[3] < 3 * text, (held, text)
 
 
 def test_clients_that_leave_in_the_middle(rig):

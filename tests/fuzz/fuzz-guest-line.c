@@ -49,6 +49,10 @@ static void act(struct qemu *q, const struct vm_action *a)
     case VM_ACTION_BUDGET:
         vm_state_budget(&q->s, &host, q->now);
         return;
+    case VM_ACTION_RECONNECT:
+        vm_state_guest_down(&q->s);
+        vm_state_guest_up(&q->s, q->now);
+        return;
     case VM_ACTION_NOTE:
         FUZZ_CHECK(a->note.type >= 0 && a->note.type < _VM_NOTE_MAX);
         return;

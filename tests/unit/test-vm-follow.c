@@ -261,8 +261,70 @@ static void test_silence(void **state)
     world_run(&w, 600 * SECOND);
     assert_int_equal(w.notes[VM_NOTE_SILENT], 1);
     assert_int_equal(world_count_sent(&w, CHANNEL_PING), 4);
-    assert_int_equal(world_count_sent(&w, CHANNEL_WHO), 1);
+    /* Asked once, and with each of five new connections. */
+    assert_int_equal(w.n_reconnects, 5);
+    assert_int_equal(world_count_sent(&w, CHANNEL_WHO), 6);
     assert_int_equal(vm_state_deadline(&w.s), USEC_FOREVER);
+    world_end(&w);
+}
+
+/* The port may be deaf: what is said to the guest arrives, and nothing comes back. */
+static void test_unheard(void **state)
+{
+    struct world w;
+
+    world_init(&w, 1);
+    world_qmp_up(&w);
+    vm_state_guest_up(&w.s, w.now);
+    world_drain(&w);
+    for (unsigned i = 0; i < 5; i++) {
+        world_run(&w, (10 * SECOND << i) - 1);
+        assert_int_equal(w.n_reconnects, i);
+        world_run(&w, 1);
+        assert_int_equal(w.n_reconnects, i + 1);
+    }
+    world_run(&w, 3600 * SECOND);
+    assert_int_equal(w.n_reconnects, 5);
+    world_hello(&w);
+    world_run(&w, 5 * SECOND);
+    assert_int_equal(w.n_reconnects, 5);
+    /* Heard once, it is sought again. */
+    world_run(&w, 3600 * SECOND);
+    assert_int_equal(w.n_reconnects, 10);
+    world_end(&w);
+}
+
+static void test_unheard_after_a_reset(void **state)
+{
+    struct world w;
+
+    world_start(&w, 1);
+    vm_state_reset_event(&w.s, w.now);
+    world_drain(&w);
+    world_run(&w, 10 * SECOND);
+    assert_int_equal(w.n_reconnects, 1);
+    world_end(&w);
+}
+
+/* A VM that is stopped says nothing, and is looked for as soon as it runs. */
+static void test_unheard_because_stopped(void **state)
+{
+    struct world w;
+
+    world_init(&w, 1);
+    world_qmp_up(&w);
+    vm_state_guest_up(&w.s, w.now);
+    vm_state_stopped(&w.s, true, w.now);
+    world_drain(&w);
+    world_run(&w, 3600 * SECOND);
+    assert_int_equal(w.n_reconnects, 0);
+    vm_state_stopped(&w.s, false, w.now);
+    world_drain(&w);
+    world_run(&w, 10 * SECOND);
+    assert_int_equal(w.n_reconnects, 1);
+    vm_state_guest_noise(&w.s, w.now);
+    world_run(&w, 3600 * SECOND);
+    assert_int_equal(w.n_reconnects, 1);
     world_end(&w);
 }
 
@@ -427,6 +489,9 @@ int main(void)
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_forgotten_request),
         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_unheard),
+        cmocka_unit_test(test_unheard_because_stopped),
+        cmocka_unit_test(test_unheard_after_a_reset),
         cmocka_unit_test(test_lowered_max),
         cmocka_unit_test(test_min_is_reached_without_a_guest),
         cmocka_unit_test(test_random),

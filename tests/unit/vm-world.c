@@ -44,6 +44,10 @@ static void world_act(struct world *w, const struct vm_action *a)
     else if (a->type == VM_ACTION_BUDGET) {
         w->n_budgets++;
         vm_state_budget(&w->s, &w->host, w->now);
+    } else if (a->type == VM_ACTION_RECONNECT) {
+        w->n_reconnects++;
+        vm_state_guest_down(&w->s);
+        vm_state_guest_up(&w->s, w->now);
     } else {
         vm_state_noted(&w->s, &a->note, w->now);
         w->notes[a->note.type]++;

@@ -23,6 +23,7 @@ struct world {
     unsigned n_sent;
     unsigned n_queries;
     unsigned n_budgets;
+    unsigned n_reconnects;
     unsigned notes[_VM_NOTE_MAX];
     struct vm_note last_note;
     bool set_open; /* a qom-set without an answer yet */

@@ -85,6 +85,7 @@ static void act(struct sim_vm *vm, const struct vm_action *a)
     case VM_ACTION_NOTE:
         vm->sim->notes[a->note.type]++;
         return;
+    case VM_ACTION_RECONNECT: /* no channel of the simulation is deaf */
     case _VM_ACTION_MAX:
     case _VM_ACTION_INVALID:
         return;

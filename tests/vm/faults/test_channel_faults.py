@@ -2,17 +2,21 @@
 """Faults of the channel between guest and host."""
 
 import contextlib
+import re
+import socket
 import time
 
 from tests.matrix import fault
-from tests.vm.rig import wait_until
+from tests.vm.rig import RigError, wait_until
 
-from .by_hand import Grow, refused_now
+from .by_hand import Grow, refused_now, stopped
 from .relay import FROM_HOST, TO_HOST
 
 RESIZE, GRANTED = b'"resize"', b'"granted"'
 UNAVAILABLE = 'org.vmtide.Error.HostUnavailable'
 PORT = 'org.vmtide.0'
+# Somebody in the guest who uses the port as the actuator does, but more.
+CHATTER = f'exec 3<>/dev/virtio-ports/{PORT}; cat <&3 >/dev/null & while echo hello >&3; do sleep 0.01; done'
 
 
 def wait_gone(stage, timeout=30):
@@ -113,3 +117,45 @@ def test_late_grant(stage):
         wait_until(lambda: time.monotonic() >= late, 30, '20 s are over')
         assert stage.guest.requested_size() == grow.target
     grow.end()
+
+
+def throttled(guest):
+    """QEMU takes nothing from the port; so it should be only while what it has taken waits for the socket's reader."""
+    tree = guest.qmp('human-monitor-command', **{'command-line': 'info qtree'})
+    return re.search(rf'id "port-{PORT}".*?throttle (\w+)', tree, re.S).group(1) == 'on'
+
+
+def make_deaf(guest, tries=20):
+    """Ends the port's socket with the VM stopped: QEMU does not see it, and throttles the port at the guest's next line,
+    but for one try in some ten."""
+    for _ in range(tries):
+        with socket.socket(socket.AF_UNIX) as end:
+            end.settimeout(20)
+            end.connect(str(guest.channel_path))
+            assert end.recv(4096)
+            with stopped(guest):
+                end.close()
+        with contextlib.suppress(RigError):
+            wait_until(lambda: throttled(guest), 1, 'nobody reads, and QEMU waits for that')
+            return
+    raise RigError(f'the port is not deaf after {tries} tries')
+
+
+@fault('the host is killed with the VM stopped, and QEMU does not take anything from the port any more',
+       'a new host is not heard, hangs up, connects anew and is; all agree and the job goes on')
+def test_port_deaf(stage):
+    guest = stage.guest
+    stage.kill_host()
+    guest.check('systemctl stop vmtide-monitor vmtide-actuator', 60)
+    chatter = guest.start_command(CHATTER)
+    make_deaf(guest)
+    chatter.kill()
+    chatter.wait(20)
+    assert throttled(guest)
+    connections = stage.channel.connections
+    stage.daemon.restart()
+    guest.check('systemctl start vmtide-actuator vmtide-monitor', 60)
+    stage.wait_connected()
+    assert stage.channel.connections >= connections + 2 and not throttled(guest)
+    stage.agree(settled=True)
+    stage.goes_on()
