@@ -38,15 +38,20 @@ struct guest_link {
     struct log_repeat log_entry;
 };
 
-static void hang_up(struct guest_link *l, const char *why)
+static void hang_up_at(struct guest_link *l, int level, const char *why)
 {
     l->stream = stream_free(l->stream);
-    log_repeated(&l->log_lost, now_usec(), LOG_NOTICE, "%s: %s; %s", l->what, why,
+    log_repeated(&l->log_lost, now_usec(), level, "%s: %s; %s", l->what, why,
             l->dial ? "connecting again" : "waiting for it");
     /* Nobody gets out of a cut by a new connection, which ends when it does not read. */
     if (l->dial)
         dial_again(l->dial);
     l->ops->down(l, l->userdata);
+}
+
+static void hang_up(struct guest_link *l, const char *why)
+{
+    hang_up_at(l, LOG_NOTICE, why);
 }
 
 void guest_link_send(struct guest_link *l, const struct channel_message *m)
@@ -70,8 +75,9 @@ void guest_link_send(struct guest_link *l, const struct channel_message *m)
 
 void guest_link_reconnect(struct guest_link *l)
 {
+    /* Most guests of which nothing is heard have no actuator: that is no fault. */
     if (l->stream && l->dial)
-        hang_up(l, "nothing is heard on it");
+        hang_up_at(l, LOG_INFO, "nothing is heard on it");
 }
 
 static void cut_off(struct guest_link *l, const char *why)

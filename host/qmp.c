@@ -207,6 +207,8 @@ static void on_event(struct qmp *q, const struct qmp_message *m)
         { "RESET", BACKEND_RESET },
         { "STOP", BACKEND_STOPPED },
         { "RESUME", BACKEND_RUNS },
+        /* From a sleep that was there before us: `running` was false. */
+        { "WAKEUP", BACKEND_RUNS },
     };
     enum backend_event event = _BACKEND_EVENT_INVALID;
 

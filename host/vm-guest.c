@@ -5,7 +5,7 @@
 #define AGENT "vmtide-host " VMTIDE_VERSION
 
 /* A guest says its stats every 10 s; only one that does not is pinged, and after two pings without any line
- * it is taken for gone: nothing more is written into its port until it says something. */
+ * it is taken for gone: but for `who` nothing is written into its port until it says something. */
 #define PING_USEC (30 * USEC_PER_SEC)
 #define PINGS_MAX 2u
 /* A guest that speaks before its hello is greeted again, at most this often. */
@@ -62,11 +62,11 @@ void vm_state_guest_up(struct vm_state *s, uint64_t now)
     listen_for_it(s, now);
 }
 
-void vm_guest_reset(struct vm_state *s, uint64_t now)
+void vm_guest_runs(struct vm_state *s, uint64_t now)
 {
-    vm_guest_forget(s);
     s->reconnects = 0;
-    listen_for_it(s, now);
+    if (!s->greeted)
+        listen_for_it(s, now);
 }
 
 void vm_state_guest_down(struct vm_state *s)
@@ -288,22 +288,20 @@ static void on_silence(struct vm_state *s, uint64_t now)
     vm_tell(s, &(struct channel_message){ .op = CHANNEL_PING, .id = ++s->last_id });
 }
 
-static void reconnect(struct vm_state *s, uint64_t now)
+static void reconnect(struct vm_state *s)
 {
-    /* One that does not run says nothing. */
-    if (s->life.stopped) {
-        listen_for_it(s, now);
-        return;
-    }
-    s->reconnects++;
     s->reconnect_at = USEC_FOREVER;
+    /* One that does not run says nothing, and the end of its socket would make it deaf. */
+    if (!s->qmp_up || s->life.stopped)
+        return;
+    s->reconnects++;
     vm_act(s, VM_ACTION_RECONNECT);
 }
 
 void vm_guest_timer(struct vm_state *s, uint64_t now)
 {
     if (s->guest_up && now >= s->reconnect_at)
-        reconnect(s, now);
+        reconnect(s);
     if (s->greeted && now >= s->ping_at)
         on_silence(s, now);
     if (s->who_wanted && now >= s->who_at)

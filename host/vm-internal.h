@@ -15,8 +15,8 @@ void vm_tell(struct vm_state *s, const struct channel_message *m);
 void vm_guest_known(struct vm_state *s, uint64_t now); /* numbers have come: welcome, size, limits, shrink */
 void vm_guest_timer(struct vm_state *s, uint64_t now);
 uint64_t vm_guest_deadline(const struct vm_state *s);
-void vm_guest_forget(struct vm_state *s); /* it left or begins anew */
-void vm_guest_reset(struct vm_state *s, uint64_t now);
+void vm_guest_forget(struct vm_state *s);             /* it left or begins anew */
+void vm_guest_runs(struct vm_state *s, uint64_t now); /* it is known that it does, from now on */
 
 /* vm-life.c */
 /* Why the requested size is to stay as it is, NULL: it may change. */

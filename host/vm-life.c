@@ -54,6 +54,7 @@ void vm_state_stopped(struct vm_state *s, bool stopped, uint64_t now)
     if (stopped)
         return;
     s->heard = now;
+    vm_guest_runs(s, now);
     vm_follow_go_on(s, now);
 }
 

@@ -113,6 +113,7 @@ void vm_state_qmp_up(struct vm_state *s, uint64_t now)
 {
     s->qmp_up = true;
     s->querying = s->boot_known = false;
+    vm_guest_runs(s, now);
     vm_act(s, VM_ACTION_QUERY_SUMMARY);
     vm_query(s);
 }
@@ -204,7 +205,8 @@ void vm_state_reset_event(struct vm_state *s, uint64_t now)
 {
     vm_note(s, &(struct vm_note){ .type = VM_NOTE_RESET });
     s->life.reset_at = now;
-    vm_guest_reset(s, now);
+    vm_guest_forget(s);
+    vm_guest_runs(s, now);
     vm_query(s);
 }
 

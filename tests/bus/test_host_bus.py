@@ -157,6 +157,11 @@ def test_states_have_names(stage):
     qemu.event('MIGRATION', status='cancelled')
     qemu.event('RESUME')
     wait_state(client, 'idle')
+    # A sleep looks like a stop to a host that comes in its middle.
+    qemu.event('STOP')
+    wait_state(client, 'paused')
+    qemu.event('WAKEUP')
+    wait_state(client, 'idle')
     qemu.event('RESET')
     wait_state(client, 'resetting')
     guest.hello()

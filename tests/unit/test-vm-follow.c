@@ -306,7 +306,8 @@ static void test_unheard_after_a_reset(void **state)
     world_end(&w);
 }
 
-/* A VM that is stopped says nothing, and is looked for as soon as it runs. */
+/* One that is stopped, or may be because QEMU does not say, is let alone, and listened for afresh when it
+ * runs. */
 static void test_unheard_because_stopped(void **state)
 {
     struct world w;
@@ -316,15 +317,38 @@ static void test_unheard_because_stopped(void **state)
     vm_state_guest_up(&w.s, w.now);
     vm_state_stopped(&w.s, true, w.now);
     world_drain(&w);
+    world_run(&w, 3605 * SECOND);
+    assert_int_equal(w.n_reconnects, 0);
+    world_qmp_down(&w);
     world_run(&w, 3600 * SECOND);
     assert_int_equal(w.n_reconnects, 0);
+    world_qmp_up(&w);
+    vm_state_stopped(&w.s, true, w.now);
+    world_run(&w, 9 * SECOND);
     vm_state_stopped(&w.s, false, w.now);
     world_drain(&w);
-    world_run(&w, 10 * SECOND);
+    world_run(&w, 10 * SECOND - 1);
+    assert_int_equal(w.n_reconnects, 0);
+    world_run(&w, 1);
     assert_int_equal(w.n_reconnects, 1);
     vm_state_guest_noise(&w.s, w.now);
     world_run(&w, 3600 * SECOND);
     assert_int_equal(w.n_reconnects, 1);
+    world_end(&w);
+}
+
+/* A pause ends a guest that was greeted in no way. */
+static void test_continued_and_heard(void **state)
+{
+    struct world w;
+
+    world_start(&w, 1);
+    vm_state_stopped(&w.s, true, w.now);
+    world_run(&w, 600 * SECOND);
+    vm_state_stopped(&w.s, false, w.now);
+    world_run_alive(&w, 60 * SECOND);
+    assert_int_equal(w.n_reconnects, 0);
+    assert_int_equal(w.notes[VM_NOTE_SILENT], 0);
     world_end(&w);
 }
 
@@ -491,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_unheard),
         cmocka_unit_test(test_unheard_because_stopped),
+        cmocka_unit_test(test_continued_and_heard),
         cmocka_unit_test(test_unheard_after_a_reset),
         cmocka_unit_test(test_lowered_max),
         cmocka_unit_test(test_min_is_reached_without_a_guest),
