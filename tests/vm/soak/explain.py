@@ -171,6 +171,7 @@ HOST = [
             CHANNEL + r'(closed|Connection reset by peer|Broken pipe); connecting again',
             CHANNEL + r'cannot connect to ',
             CHANNEL + r'a line that is no message; dropped'),
+    *during((*CUTS, *GUEST_LATE), CHANNEL + r'nothing is heard on it; connecting again'),
     *during(('bad_lines',), CHANNEL + r'an op that .*; dropped'),
     *during((*NO_QMP, 'boot'),
             QMP + r'(it closed the connection|no answer to \S+ in \d+ ms|no greeting in \d+ ms.*|Connection reset by peer'
