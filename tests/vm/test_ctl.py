@@ -13,8 +13,7 @@ def ctl(guest, arguments, status=0):
     return result.stdout
 
 
-def test_doctor_is_green_and_a_person_sees_it(guest):
-    start_host(guest)
+def doctor_is_green_and_a_person_sees_it(guest):
     checks = json.loads(ctl(guest, 'doctor --json'))
     assert {c['name']: c['text'] for c in checks if c['verdict'] != 'ok'} == {}
     ctl(guest, 'plug 256M')
@@ -47,8 +46,7 @@ def in_session(guest, command):
                      f'sh -c \'loginctl show-session "$XDG_SESSION_ID" -p Active -p Seat; {command}\'', 60).status
 
 
-def test_rights_follow_the_session_and_an_administrators_rules(guest):
-    start_host(guest)
+def rights_follow_the_session_and_an_administrators_rules(guest):
     guest.check('useradd --create-home driver')
     assert in_session(guest, 'exit 7') == 7
     for verb in 'plug 2M', 'unplug 2M', 'set-limits --max 1G', 'pause --why test':
@@ -68,9 +66,8 @@ def reserved(guest):
     return [(r['bytes'], r['why']) for r in json.loads(ctl(guest, 'reservations --json'))]
 
 
-def test_a_reservation_outlives_the_actuator(guest):
+def a_reservation_outlives_the_actuator(guest):
     """systemd keeps the descriptors while the actuator is restarted, and when it is killed."""
-    start_host(guest)
     holder = guest.start_command('exec vmtidectl reserve 2G --why camera -- sh -c "echo ready; exec sleep 600"')
     holder.wait_output('ready', 60)
     assert reserved(guest) == [(2048 * MIB, 'camera')]
@@ -91,7 +88,7 @@ def status_text(guest, name):
     return guest.run(f'systemctl show -P StatusText vmtide-{name}', 30).stdout.strip()
 
 
-def test_a_file_that_is_refused_fails_the_reload(guest):
+def a_file_that_is_refused_fails_the_reload(guest):
     for name in 'actuator', 'monitor':
         guest.check(f'systemctl reload vmtide-{name}')
         good = guest.run(f'cat /etc/vmtide/{name}.conf', 30).stdout
@@ -109,3 +106,12 @@ def test_a_file_that_is_refused_fails_the_reload(guest):
         assert guest.run(f'systemctl is-active vmtide-{name}', 30).stdout.strip() == 'active'
     second = guest.run('vmtide-monitor', 60)
     assert second.status == 75 and 'another vmtide-monitor is running' in second.stderr, second
+
+
+def test_vmtidectl(guest):
+    """All in one guest: each of them would boot for longer than it works."""
+    start_host(guest)
+    doctor_is_green_and_a_person_sees_it(guest)
+    rights_follow_the_session_and_an_administrators_rules(guest)
+    a_reservation_outlives_the_actuator(guest)
+    a_file_that_is_refused_fails_the_reload(guest)
