@@ -45,6 +45,10 @@ def offline_blocks(guest):
     return int(guest.check('grep -l offline /sys/devices/system/memory/memory*/state | wc -l'))
 
 
+def online_blocks(guest):
+    return int(guest.check('grep -lx online /sys/devices/system/memory/memory*/state | wc -l'))
+
+
 def kill_unit(guest, unit):
     guest.check(f'systemctl kill -s KILL {unit}')
 

@@ -14,7 +14,7 @@ from tests.vm.rig import GIB, MIB, RigError, wait_until
 from tests.vm.rig.paths import build_dir, find_tool
 from tests.vm.rig.process import NOBODY, Process
 from tests.vm.rig.qemu import parse_size
-from tests.vm.test_job import MONITOR, offline_blocks, properties
+from tests.vm.test_job import MONITOR, offline_blocks, online_blocks, properties
 
 from .deaths import Deaths
 from .relay import Relay
@@ -120,9 +120,11 @@ class Stage:
     # How a row ends
 
     def _know_boot_total(self):
-        """What MemTotal is without the device's memory."""
-        before, total, after = self.guest.device_sums(), self.guest.meminfo()['MemTotal'], self.guest.device_sums()
-        if before == after and after[0] == after[1]:
+        """What MemTotal is without the device's memory. The device's size is ahead of the kernel by the block that it is
+        adding, which may be the last one."""
+        guest = self.guest
+        before, blocks, total, after = guest.device_sums(), online_blocks(guest), guest.meminfo()['MemTotal'], guest.device_sums()
+        if before == after and after[0] == after[1] and blocks * MEMORY_BLOCK >= guest.boot + after[0]:
             self._boot_total = total - after[0]
         return self._boot_total is not None
 
