@@ -15,7 +15,7 @@
  * nearly every time). `who` still reaches the guest, no hello comes back. So a connection on which nothing is
  * heard, where hello is said every 2 s, is made anew: after 10 s, then after twice as long each time. Not
  * without end: each costs the guest two of the 32 buffers of its control queue until its kernel looks there,
- * and what finds none is lost. */
+ * and what finds none is lost. Afresh when the VM begins anew to run, as far as we know: vm_guest_runs(). */
 #define UNHEARD_USEC (10 * USEC_PER_SEC)
 #define RECONNECTS_MAX 5u
 /* A guest whose requested size is above a lowered max size is asked again. */

@@ -273,10 +273,7 @@ static void test_unheard(void **state)
 {
     struct world w;
 
-    world_init(&w, 1);
-    world_qmp_up(&w);
-    vm_state_guest_up(&w.s, w.now);
-    world_drain(&w);
+    world_connect(&w, 1);
     for (unsigned i = 0; i < 5; i++) {
         world_run(&w, (10 * SECOND << i) - 1);
         assert_int_equal(w.n_reconnects, i);
@@ -312,9 +309,7 @@ static void test_unheard_because_stopped(void **state)
 {
     struct world w;
 
-    world_init(&w, 1);
-    world_qmp_up(&w);
-    vm_state_guest_up(&w.s, w.now);
+    world_connect(&w, 1);
     vm_state_stopped(&w.s, true, w.now);
     world_drain(&w);
     world_run(&w, 3605 * SECOND);
@@ -337,7 +332,7 @@ static void test_unheard_because_stopped(void **state)
     world_end(&w);
 }
 
-/* A pause ends a guest that was greeted in no way. */
+/* A guest that was greeted stays so over a pause. */
 static void test_continued_and_heard(void **state)
 {
     struct world w;

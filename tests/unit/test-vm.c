@@ -36,10 +36,7 @@ static void test_strangers_are_greeted_again(void **state)
 {
     struct world w;
 
-    world_init(&w, 1);
-    world_qmp_up(&w);
-    vm_state_guest_up(&w.s, w.now);
-    world_drain(&w);
+    world_connect(&w, 1);
     world_forget(&w);
     world_resize(&w, 1, GIB(1));
     world_assert_refused(&w, 1, CHANNEL_CODE_INVALID);

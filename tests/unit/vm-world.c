@@ -147,12 +147,17 @@ void world_qmp_down(struct world *w)
     world_drain(w);
 }
 
-void world_start(struct world *w, unsigned n_devices)
+void world_connect(struct world *w, unsigned n_devices)
 {
     world_init(w, n_devices);
     world_qmp_up(w);
     vm_state_guest_up(&w->s, w->now);
     world_drain(w);
+}
+
+void world_start(struct world *w, unsigned n_devices)
+{
+    world_connect(w, n_devices);
     world_hello(w);
     world_forget(w);
 }

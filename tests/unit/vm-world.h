@@ -46,6 +46,8 @@ void world_hello(struct world *w);
 void world_resize(struct world *w, uint64_t id, uint64_t size);
 void world_qmp_up(struct world *w);
 void world_qmp_down(struct world *w);
+/* Both sides are connected, the guest has not said anything. */
+void world_connect(struct world *w, unsigned n_devices);
 /* Both sides there, nothing plugged. */
 void world_start(struct world *w, unsigned n_devices);
 void world_end(struct world *w);
