@@ -4,6 +4,14 @@
 #include "config.h"
 #include "hotplug.h"
 
+/* What to do with vm.overcommit_memory. */
+enum actuator_overcommit {
+    OVERCOMMIT_FOLLOW, /* 1 while the VM may grow, where the administrator has 0 */
+    OVERCOMMIT_KEEP,
+    _OVERCOMMIT_MAX,
+    _OVERCOMMIT_INVALID = -EINVAL,
+};
+
 /* actuator.conf */
 struct actuator_config {
     uint64_t min_size;
@@ -13,6 +21,8 @@ struct actuator_config {
     uint64_t request_timeout_usec;
     int onlining; /* enum hotplug_onlining */
     bool guard;
+    bool kernel_reserve;
+    int overcommit;     /* enum actuator_overcommit */
     char *guard_slices; /* valid names, spaces between them */
     char *port;
     int log_level; /* index: err warning notice info debug */

@@ -39,6 +39,8 @@ void actuator_publish(struct actuator *a)
             sizeof(v->state) - 1);
     if (a->guard)
         guard_control_update(a->guard, l);
+    if (a->kernel)
+        kernel_settings_update(a->kernel, l);
     if (a->ops)
         a->ops->changed(v, a->ops_userdata);
 }
@@ -163,6 +165,7 @@ static void take_granted(struct actuator *a, const struct channel_message *m)
 
     /* Too late for its caller it is true all the same: who grants is no host at which nothing comes. */
     guard_control_refused(a->guard, false);
+    actuator_kernel_block_answered(a, true);
     if (!actuator_answered(a, m->id, &r)) {
         log_debug("host: answer to request %" PRIu64 ", which does not wait any more", m->id);
         take_sizes(a, size, m->requested_size);
@@ -182,6 +185,7 @@ static void take_refused(struct actuator *a, const struct channel_message *m)
 {
     struct request r;
 
+    actuator_kernel_block_answered(a, false);
     if (!actuator_answered(a, m->id, &r)) {
         actuator_send_next(a);
         return;
@@ -319,6 +323,7 @@ static void on_down(void *userdata)
     news_drop(&a->shrink_news);
     news_drop(&a->room_news);
     arm_news(a);
+    actuator_kernel_block_answered(a, false);
     actuator_give_up(a, "the host has gone; the guest keeps the memory it has");
     follow(a);
 }
@@ -349,6 +354,8 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
     bucket_init(&a->reserve_bucket, c->request_rate, c->request_burst, now_usec());
     if (a->guard)
         guard_control_configure(a->guard, c->guard, c->guard_slices);
+    if (a->kernel)
+        kernel_settings_configure(a->kernel, c->overcommit == OVERCOMMIT_FOLLOW, c->kernel_reserve);
     if (a->link) {
         actuator_keep_onlining(a, true);
         actuator_publish(a);
@@ -361,6 +368,10 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
         .cgroup = o->cgroup,
         .procfs = o->procfs,
         .saved = o->guard_saved,
+    };
+    struct kernel_settings_options kernel_options = {
+        .procfs = o->procfs,
+        .saved = o->kernel_saved,
     };
     struct channel_message hello;
     int r = hello_read(o->sysfs, o->procfs, &hello);
@@ -378,6 +389,12 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
     if (r < 0)
         return r;
     guard_control_configure(a->guard, o->config->guard, o->config->guard_slices);
+    kernel_options.boot_size = hello.boot_size;
+    r = kernel_settings_new(a->event, &kernel_options, &a->kernel);
+    if (r < 0)
+        return r;
+    kernel_settings_configure(
+            a->kernel, o->config->overcommit == OVERCOMMIT_FOLLOW, o->config->kernel_reserve);
     r = sd_event_add_time(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, actuator_on_timeout, a);
     if (r >= 0)
         r = sd_event_add_time(
@@ -385,6 +402,8 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
     if (r >= 0)
         r = sd_event_add_time(
                 a->event, &a->news_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_news_timer, a);
+    if (r >= 0)
+        r = actuator_kernel_block_start(a);
     if (r >= 0)
         r = actuator_admin_start(a, o->limits_saved);
     if (r >= 0)
@@ -421,6 +440,8 @@ struct actuator *actuator_free(struct actuator *a)
     if (!a)
         return NULL;
     guard_control_free(a->guard);
+    actuator_kernel_block_stop(a);
+    kernel_settings_free(a->kernel);
     host_link_free(a->link);
     actuator_admin_stop(a);
     sd_event_source_disable_unref(a->timeout);
