@@ -12,7 +12,7 @@
 
 /* Memory blocks come and go between two messages of the host, and each changes what the ratios reserve. */
 #define LOOK_USEC (100 * USEC_PER_MSEC)
-/* How long to look after the sizes have last changed; a plug or unplug that is stuck changes nothing. */
+/* How long to look after the sizes have last changed: a plug or unplug that is stuck changes nothing. */
 #define LOOK_FOR_USEC (5 * USEC_PER_SEC)
 
 struct kernel_settings {
@@ -154,7 +154,8 @@ static void settle(struct kernel_settings *k)
 
 static void arm_timer(struct kernel_settings *k, uint64_t now)
 {
-    bool look = k->reserve && k->limits.block_size > 0 && now - k->changed_at < LOOK_FOR_USEC;
+    const struct limits *l = &k->limits;
+    bool look = k->reserve && l->size != l->requested_size && now - k->changed_at < LOOK_FOR_USEC;
 
     if (look)
         (void)sd_event_source_set_time(k->timer, now + LOOK_USEC);
