@@ -140,11 +140,12 @@ static bool is_final(enum channel_code code)
     return code != CHANNEL_CODE_RATE && code != CHANNEL_CODE_BUSY;
 }
 
-static void on_guard_changed(uint64_t headroom, void *userdata)
+static void on_guard_changed(uint64_t headroom, bool held, void *userdata)
 {
     struct actuator *a = userdata;
 
     a->view.guard_headroom = headroom;
+    a->view.guard_held = held;
     actuator_publish(a);
 }
 
@@ -334,6 +335,14 @@ static const struct host_link_ops link_ops = {
     .message = on_message,
 };
 
+static void configure_workers(struct actuator *a, const struct actuator_config *c)
+{
+    if (a->guard)
+        guard_control_configure(a->guard, c->guard, c->guard_exclude);
+    if (a->kernel)
+        kernel_settings_configure(a->kernel, c->overcommit == OVERCOMMIT_FOLLOW, c->kernel_reserve);
+}
+
 void actuator_configure(struct actuator *a, const struct actuator_config *c)
 {
     bool rate_changed =
@@ -342,7 +351,12 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
 
     a->config = *c;
     a->config.port = NULL;
+    a->config.guard_exclude = NULL;
     a->config.guard_slices = NULL;
+    if (c->guard_slices)
+        log_warning(
+                "GuardSlices= is ignored: every top-level cgroup has a line; GuardExclude= names the ones "
+                "that must have none");
     if (!a->limits_set) {
         a->limits.min_size = c->min_size;
         a->limits.max_size = c->max_size;
@@ -352,27 +366,51 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
     if (rate_changed)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());
     bucket_init(&a->reserve_bucket, c->request_rate, c->request_burst, now_usec());
-    if (a->guard)
-        guard_control_configure(a->guard, c->guard, c->guard_slices);
-    if (a->kernel)
-        kernel_settings_configure(a->kernel, c->overcommit == OVERCOMMIT_FOLLOW, c->kernel_reserve);
+    configure_workers(a, c);
     if (a->link) {
         actuator_keep_onlining(a, true);
         actuator_publish(a);
     }
 }
 
-static int actuator_start(struct actuator *a, const struct actuator_options *o)
+/* The guard and the kernel settings; each first restores what a killed actuator has left. */
+static int start_workers(struct actuator *a, const struct actuator_options *o)
 {
     const struct guard_control_options guard_options = {
         .cgroup = o->cgroup,
         .procfs = o->procfs,
         .saved = o->guard_saved,
     };
-    struct kernel_settings_options kernel_options = {
+    const struct kernel_settings_options kernel_options = {
         .procfs = o->procfs,
         .saved = o->kernel_saved,
+        .boot_size = a->view.boot_size,
     };
+    int r = guard_control_new(a->event, &guard_options, on_guard_changed, a, &a->guard);
+
+    if (r >= 0)
+        r = kernel_settings_new(a->event, &kernel_options, &a->kernel);
+    if (r >= 0)
+        configure_workers(a, o->config);
+    return r;
+}
+
+static int start_timers(struct actuator *a)
+{
+    int r = sd_event_add_time(
+            a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, actuator_on_timeout, a);
+
+    if (r >= 0)
+        r = sd_event_add_time(
+                a->event, &a->progress_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_progress_timer, a);
+    if (r >= 0)
+        r = sd_event_add_time(
+                a->event, &a->news_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_news_timer, a);
+    return r < 0 ? r : actuator_kernel_block_start(a);
+}
+
+static int actuator_start(struct actuator *a, const struct actuator_options *o)
+{
     struct channel_message hello;
     int r = hello_read(o->sysfs, o->procfs, &hello);
 
@@ -385,25 +423,9 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
             FORMAT_BYTES(hello.memory_block_size),
             a->limits.device ? "virtio-mem is there" : "no virtio-mem device yet");
     actuator_keep_onlining(a, true);
-    r = guard_control_new(a->event, &guard_options, on_guard_changed, a, &a->guard);
-    if (r < 0)
-        return r;
-    guard_control_configure(a->guard, o->config->guard, o->config->guard_slices);
-    kernel_options.boot_size = hello.boot_size;
-    r = kernel_settings_new(a->event, &kernel_options, &a->kernel);
-    if (r < 0)
-        return r;
-    kernel_settings_configure(
-            a->kernel, o->config->overcommit == OVERCOMMIT_FOLLOW, o->config->kernel_reserve);
-    r = sd_event_add_time(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, actuator_on_timeout, a);
+    r = start_workers(a, o);
     if (r >= 0)
-        r = sd_event_add_time(
-                a->event, &a->progress_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_progress_timer, a);
-    if (r >= 0)
-        r = sd_event_add_time(
-                a->event, &a->news_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_news_timer, a);
-    if (r >= 0)
-        r = actuator_kernel_block_start(a);
+        r = start_timers(a);
     if (r >= 0)
         r = actuator_admin_start(a, o->limits_saved);
     if (r >= 0)
