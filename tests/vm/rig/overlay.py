@@ -10,7 +10,7 @@ from .cpio import Cpio
 from .paths import RigError, build_dir, find_tool, tool_environment
 
 GUEST = Path(__file__).resolve().parents[1] / 'guest'
-HELPERS = ('vmtest-agent', 'vmhog')
+HELPERS = ('vmtest-agent', 'vmhog', 'vmalloc')
 UNIT_FOLDERS = ('usr/lib/systemd/system', 'lib/systemd/system', 'etc/systemd/system')
 # The daemons of a guest; vmtide-host is the host's.
 GUEST_UNITS = ('vmtide-actuator.service', 'vmtide-monitor.service')
