@@ -13,6 +13,8 @@
 
 #define FIELD(name) offsetof(struct actuator_config, name)
 
+static const char *const overcommit_names[] = { "follow", "keep", NULL };
+
 /* Rate: one request a second is slower than the monitor's steps, a thousand is no limit. */
 const struct config_option actuator_options[] = {
     { "Actuator", "MinSize", CONFIG_BYTES, FIELD(min_size), 0, INT64_MAX, NULL },
@@ -24,6 +26,8 @@ const struct config_option actuator_options[] = {
     { "Actuator", "Onlining", CONFIG_ENUM, FIELD(onlining), 0, 0, hotplug_onlining_names },
     { "Actuator", "Guard", CONFIG_BOOL, FIELD(guard), 0, 0, NULL },
     { "Actuator", "GuardSlices", CONFIG_STRING, FIELD(guard_slices), 0, 0, NULL },
+    { "Actuator", "Overcommit", CONFIG_ENUM, FIELD(overcommit), 0, 0, overcommit_names },
+    { "Actuator", "KernelReserve", CONFIG_BOOL, FIELD(kernel_reserve), 0, 0, NULL },
     { "Actuator", "Port", CONFIG_STRING, FIELD(port), 0, 0, NULL },
     { "Actuator", "LogLevel", CONFIG_ENUM, FIELD(log_level), 0, 0, &log_level_names[LOG_ERR] },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
@@ -78,6 +82,8 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         .onlining = HOTPLUG_AUTO,
         .guard = true,
         .guard_exclude = g_strdup(""),
+        .overcommit = OVERCOMMIT_FOLLOW,
+        .kernel_reserve = true,
         .port = g_strdup(PORT_AUTO),
         .log_level = LOG_INFO - LOG_ERR,
     };

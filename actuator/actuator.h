@@ -50,6 +50,7 @@ struct actuator_options {
     const char *procfs;
     const char *cgroup;
     const char *guard_saved;
+    const char *kernel_saved;
     const char *limits_saved;
 };
 

@@ -427,6 +427,7 @@ static void start(void)
                                .procfs = folder,
                                .cgroup = folder,
                                .guard_saved = nothing,
+                               .kernel_saved = nothing,
                                .limits_saved = nothing },
                        &w.actuator) >= 0);
     actuator_set_ops(w.actuator, &ops, NULL);
