@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* The guard's lines as one: all cgroups of the guest together. */
+#include "model.h"
+#include "room.h"
+
+/* The guard computes its lines this often while something moves. */
+#define PLAN_USEC (20 * USEC_PER_MSEC)
+/* Tasks that were held touch memory no faster than this when the line is raised. */
+#define RELEASE_RATE GIB(2)
+
+/* As the guard computes it from what the monitor orders: 128 MiB and 3.2 % of the memory (a line is overrun
+ * by 2 % and 0.3 % for each of 4 processors), between what is ordered and a third more. */
+#define HEADROOM_MIN MIB(192)
+#define HEADROOM_OWN MIB(128)
+#define HEADROOM_SHARE 320u
+
+static uint64_t headroom_in_force(const struct model *m)
+{
+    uint64_t base = MAX_OF(m->guard_headroom, HEADROOM_MIN);
+
+    return CLAMP_TO(HEADROOM_OWN + bytes_share(m->total, HEADROOM_SHARE), base, base + base / 3);
+}
+
+/* At its line a cgroup reclaims its own page cache before it waits, so cold cache is room too. */
+static void plan_line(struct model *m)
+{
+    struct zoneinfo z;
+
+    model_zones(m, &z);
+    m->line = m->used + room_to_grow(&z, headroom_in_force(m)) + model_cold_cache(m);
+    m->next_plan = m->now + PLAN_USEC;
+}
+
+static uint64_t in_time(uint64_t rate, uint64_t usec)
+{
+    return (uint64_t)((unsigned __int128)rate * usec / USEC_PER_SEC);
+}
+
+/* Reaching the line is an event, for which the guard computes it again at once: only what the guest has no
+ * room for waits. */
+void model_take_demand(struct model *m, uint64_t usec, uint64_t wanted)
+{
+    uint64_t grown = sub_floor(wanted, m->wanted);
+    uint64_t fastest = m->used + MAX_OF(grown, in_time(RELEASE_RATE, usec));
+
+    m->wanted = wanted;
+    if (m->guard_headroom == 0) {
+        m->used = MIN_OF(wanted, fastest);
+        return;
+    }
+    if (m->now >= m->next_plan)
+        plan_line(m);
+    if (wanted > m->line) {
+        m->crossed = true;
+        plan_line(m);
+    }
+    m->used = MIN_OF(MIN_OF(wanted, fastest), MAX_OF(m->line, m->used));
+    if (m->used < wanted)
+        m->stall += usec;
+}
+
+uint64_t model_held(const struct model *m)
+{
+    return sub_floor(m->wanted, m->used);
+}
