@@ -5,7 +5,7 @@
 
 /* The guard computes its lines this often while something moves. */
 #define PLAN_USEC (20 * USEC_PER_MSEC)
-/* Tasks that were held touch memory no faster than this when the line is raised. */
+/* When the line is raised, tasks that were held touch memory at this rate beside what the recording does. */
 #define RELEASE_RATE GIB(2)
 
 /* As the guard computes it from what the monitor orders: 128 MiB and 3.2 % of the memory (a line is overrun
@@ -41,21 +41,23 @@ static uint64_t in_time(uint64_t rate, uint64_t usec)
 void model_take_demand(struct model *m, uint64_t usec, uint64_t wanted)
 {
     uint64_t grown = sub_floor(wanted, m->wanted);
-    uint64_t fastest = m->used + MAX_OF(grown, in_time(RELEASE_RATE, usec));
+    uint64_t next = MIN_OF(wanted, m->used + grown + in_time(RELEASE_RATE, usec));
 
     m->wanted = wanted;
+    m->at_line = false;
     if (m->guard_headroom == 0) {
-        m->used = MIN_OF(wanted, fastest);
+        m->used = next;
         return;
     }
     if (m->now >= m->next_plan)
         plan_line(m);
-    if (wanted > m->line) {
+    if (next > m->line) {
         m->crossed = true;
         plan_line(m);
     }
-    m->used = MIN_OF(MIN_OF(wanted, fastest), MAX_OF(m->line, m->used));
-    if (m->used < wanted)
+    m->at_line = next > MAX_OF(m->line, m->used);
+    m->used = MIN_OF(next, MAX_OF(m->line, m->used));
+    if (m->at_line)
         m->stall += usec;
 }
 

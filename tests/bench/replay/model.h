@@ -37,6 +37,7 @@ struct model {
     uint64_t guard_headroom; /* as ordered; 0: the guard is disarmed */
     uint64_t line;           /* used may grow up to this */
     uint64_t next_plan;      /* when the line is computed again */
+    bool at_line;            /* demand waits there now */
     bool crossed;            /* demand has reached the line since the caller cleared this */
 
     uint64_t size;
@@ -95,5 +96,5 @@ void model_fill(struct model *m);
 
 /* line.c: lets demand grow as far as the guard's line allows. */
 void model_take_demand(struct model *m, uint64_t usec, uint64_t wanted);
-/* Demand that waits at the line. */
+/* Demand that waits at the line, or has waited and is not back where the recording is. */
 uint64_t model_held(const struct model *m);

@@ -39,6 +39,7 @@ struct replay {
     bool event_early;
     bool event_hard;
     uint64_t held_since; /* demand waits at the guard's line; 0: none does */
+    uint64_t late_since; /* demand is behind the recording for that reason; 0: it is not */
     bool held_reported;
 };
 
@@ -169,10 +170,14 @@ static void follow_guard(struct replay *r)
     bool held;
 
     if (model_held(m) == 0)
+        r->late_since = 0;
+    else if (r->late_since == 0)
+        r->late_since = m->now;
+    if (!m->at_line)
         r->held_since = 0;
     else if (r->held_since == 0)
         r->held_since = m->now;
-    held = r->held_since > 0 && m->guard_headroom > 0 && m->now >= r->held_since + HELD_REPORT_USEC;
+    held = r->held_since > 0 && m->now >= r->held_since + HELD_REPORT_USEC;
     if (m->crossed || (held && !r->held_reported))
         r->next_look = m->now;
     r->held_reported = held;
@@ -189,7 +194,7 @@ static void account_demand(struct replay_result *res, const struct replay *r, ui
     if (model_held(m) == 0)
         return;
     res->held_usec += usec;
-    res->held_max = MAX_OF(res->held_max, m->now + usec - r->held_since);
+    res->held_max = MAX_OF(res->held_max, m->now + usec - r->late_since);
 }
 
 static void account(struct replay *r, uint64_t usec, uint64_t start)
