@@ -18,6 +18,8 @@
 #define PAGE_SIZE_BYTES UINT64_C(4096)
 /* The guard looks at its lines this often, and reports tasks that wait at one from the second time on. */
 #define HELD_REPORT_USEC (20 * USEC_PER_MSEC)
+/* The monitor ignores a crossed line for this long after one that woke it. */
+#define CROSSED_PAUSE_USEC (250 * USEC_PER_MSEC)
 
 struct replay {
     const struct replay_options *options;
@@ -38,6 +40,8 @@ struct replay {
     uint64_t window_stall;
     bool event_early;
     bool event_hard;
+    uint64_t last_look;
+    uint64_t crossed;    /* when the guard's line woke the monitor last; 0: it has not */
     uint64_t held_since; /* demand waits at the guard's line; 0: none does */
     uint64_t late_since; /* demand is behind the recording for that reason; 0: it is not */
     bool held_reported;
@@ -111,6 +115,7 @@ static void decide(struct replay *r)
         r->asking = false;
     }
     fill_sample(r);
+    r->last_look = m->now;
     begun = clock_nsec();
     decide_step(&r->config, &r->state, &r->sample, m->now, &d);
     nsec = (uint32_t)MIN_OF(clock_nsec() - begun, UINT32_MAX);
@@ -178,7 +183,11 @@ static void follow_guard(struct replay *r)
     else if (r->held_since == 0)
         r->held_since = m->now;
     held = r->held_since > 0 && m->now >= r->held_since + HELD_REPORT_USEC;
-    if (m->crossed || (held && !r->held_reported))
+    if (m->crossed && (r->crossed == 0 || m->now >= r->crossed + CROSSED_PAUSE_USEC)) {
+        r->crossed = m->now;
+        r->next_look = MIN_OF(r->next_look, MAX_OF(m->now, r->last_look + DECIDE_INTERVAL_MIN_USEC));
+    }
+    if (held && !r->held_reported)
         r->next_look = m->now;
     r->held_reported = held;
     m->crossed = false;
