@@ -183,3 +183,14 @@ def test_demand_above_max_is_short(tmp_path):
     assert values['shortfall_s'] >= 60
     assert values['held_max_s'] < 5
     assert values['rows'][-1]['held_bytes'] < BOOT + 2048 * MIB
+
+
+@pytest.mark.parametrize('policy', ['fixed', 'proxmox', 'neon'])
+def test_rules_of_others_have_no_guard(tmp_path, policy):
+    trace = tmp_path / 'trace.csv'
+    trace.write_text(waves(2048 * MIB).text(), encoding='ascii')
+    result = subprocess.run([REPLAY, '--boot=1G', '--max=8G', f'--policy={policy}', trace], capture_output=True,
+                            text=True, timeout=60, check=True)
+    values = dict(line.split(': ') for line in result.stdout.splitlines())
+    assert values['held_s'] == '0.00'
+    assert (values['shortfall_s'] == '0.00') == (policy == 'fixed')

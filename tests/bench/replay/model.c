@@ -86,7 +86,7 @@ static void plug_to(struct model *m, uint64_t target)
     kernel_low = m->reserve > 0 && z.kernel_room < m->reserve / KERNEL_LOW_PART;
     if (target <= m->size)
         return;
-    if (target - m->size > payable) {
+    if (!m->options.ballooned && target - m->size > payable) {
         m->retry_time = m->now + KICK_USEC + m->options.plug_latency / 2;
         target = m->size + payable;
     }

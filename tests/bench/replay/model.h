@@ -17,6 +17,7 @@ struct model_options {
     uint32_t unplug_fail; /* percent */
     uint32_t kernel_part; /* percent of what is used */
     bool reserves;        /* the actuator runs and lets the kernel keep a reserve in its zones */
+    bool ballooned;       /* no plug fails, and kernel memory may displace any other */
 };
 
 struct model_plug {

@@ -296,6 +296,7 @@ void replay_run(const struct replay_options *o, const struct trace *t, struct re
 
     model_init(&r.model, &o->model);
     r.model.options.reserves = o->policy == POLICY_VMTIDE;
+    r.model.options.ballooned = o->policy != POLICY_VMTIDE;
     decide_init(&r.state, &r.config);
     run(&r);
     result.idle_bytes = idle_bytes(&result);

@@ -119,12 +119,15 @@ static uint64_t kernel_file(const struct model *m)
 }
 
 /* The kernel's own growth takes page cache out of its zones, but no anonymous memory: without swap that stays
- * where it is, and what does not fit beside it is short. */
+ * where it is, and what does not fit beside it is short. A balloon's guest has no Movable zone: all of its
+ * memory is the kernel's too. */
 static void make_kernel_room(struct model *m)
 {
-    uint64_t own = kernel_own(m) + kernel_min(m), most = sub_floor(kernel_total(m), own);
+    uint64_t own = kernel_own(m) + (m->options.ballooned ? 0 : kernel_min(m));
+    uint64_t most = sub_floor(kernel_total(m), own);
+    uint64_t movable = m->options.ballooned ? m->kernel_user : kernel_file(m);
 
-    m->kernel_user -= MIN_OF(kernel_file(m), sub_floor(m->kernel_user, most));
+    m->kernel_user -= MIN_OF(movable, sub_floor(m->kernel_user, most));
     m->short_bytes = sub_floor(m->kernel_user, most) + sub_floor(own, kernel_total(m));
 }
 
