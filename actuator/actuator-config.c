@@ -29,33 +29,28 @@ const struct config_option actuator_options[] = {
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
 
-static int check_slices(const char *path, const char *slices, char **ret_error)
+static int check_excluded(const char *path, const char *excluded, char **ret_error)
 {
-    g_auto(GStrv) names = g_strsplit_set(slices, " ", -1);
+    g_auto(GStrv) names = g_strsplit(excluded, " ", -1);
     unsigned n = 0;
 
     for (size_t i = 0; names[i]; i++) {
         if (*names[i] == '\0')
             continue;
-        if (!guard_slice_name_is_valid(names[i])) {
-            *ret_error = g_strdup_printf("%s: [Actuator] GuardSlices=%s: %s is no slice at the top like "
-                                         "user.slice, or it is the daemons' own",
-                    path, slices, names[i]);
+        if (!guard_cgroup_name_is_valid(names[i])) {
+            *ret_error =
+                    g_strdup_printf("%s: [Actuator] GuardExclude=%s: '%s' is not the name of a top-level "
+                                    "cgroup, such as machine.slice or docker",
+                            path, excluded, names[i]);
             return -EINVAL;
         }
-        for (size_t k = 0; k < i; k++)
-            if (streq(names[k], names[i])) {
-                *ret_error = g_strdup_printf(
-                        "%s: [Actuator] GuardSlices=%s: %s is there twice", path, slices, names[i]);
-                return -EINVAL;
-            }
         n++;
     }
-    if (n == 0 || n > GUARD_SLICES_MAX) {
+    if (n > GUARD_CGROUPS_MAX) {
         *ret_error =
-                g_strdup_printf("%s: [Actuator] GuardSlices=%s: %u slices, 1 to %u may be (Guard=no turns "
-                                "it off)",
-                        path, slices, n, GUARD_SLICES_MAX);
+                g_strdup_printf("%s: [Actuator] GuardExclude=: %u cgroups, at most %u are allowed (Guard=no "
+                                "turns the guard off)",
+                        path, n, GUARD_CGROUPS_MAX);
         return -ERANGE;
     }
     return 0;
@@ -82,7 +77,7 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         .request_timeout_usec = 5 * USEC_PER_SEC,
         .onlining = HOTPLUG_AUTO,
         .guard = true,
-        .guard_slices = g_strdup("user.slice machine.slice system.slice"),
+        .guard_exclude = g_strdup(""),
         .port = g_strdup(PORT_AUTO),
         .log_level = LOG_INFO - LOG_ERR,
     };
@@ -101,7 +96,7 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         r = -ERANGE;
     }
     if (r >= 0)
-        r = check_slices(path, c.guard_slices, ret_error);
+        r = check_excluded(path, c.guard_exclude, ret_error);
     if (r >= 0 && actuator_config_check_port(c.port, &error) < 0) {
         *ret_error = g_strdup_printf("%s: [Actuator] %s", path, error);
         r = -EINVAL;

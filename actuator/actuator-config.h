@@ -13,7 +13,8 @@ struct actuator_config {
     uint64_t request_timeout_usec;
     int onlining; /* enum hotplug_onlining */
     bool guard;
-    char *guard_slices; /* valid names, spaces between them */
+    char *guard_exclude; /* cgroups without a line: valid names, spaces between them */
+    char *guard_slices;  /* the key of before 0.2, which is ignored; NULL: it is not there */
     char *port;
     int log_level; /* index: err warning notice info debug */
 };

@@ -138,11 +138,12 @@ static bool is_final(enum channel_code code)
     return code != CHANNEL_CODE_RATE && code != CHANNEL_CODE_BUSY;
 }
 
-static void on_guard_changed(uint64_t headroom, void *userdata)
+static void on_guard_changed(uint64_t headroom, bool held, void *userdata)
 {
     struct actuator *a = userdata;
 
     a->view.guard_headroom = headroom;
+    a->view.guard_held = held;
     actuator_publish(a);
 }
 
@@ -337,7 +338,12 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
 
     a->config = *c;
     a->config.port = NULL;
+    a->config.guard_exclude = NULL;
     a->config.guard_slices = NULL;
+    if (c->guard_slices)
+        log_warning(
+                "GuardSlices= is ignored: every top-level cgroup has a line; GuardExclude= names the ones "
+                "that must have none");
     if (!a->limits_set) {
         a->limits.min_size = c->min_size;
         a->limits.max_size = c->max_size;
@@ -348,7 +354,7 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());
     bucket_init(&a->reserve_bucket, c->request_rate, c->request_burst, now_usec());
     if (a->guard)
-        guard_control_configure(a->guard, c->guard, c->guard_slices);
+        guard_control_configure(a->guard, c->guard, c->guard_exclude);
     if (a->link) {
         actuator_keep_onlining(a, true);
         actuator_publish(a);
@@ -377,7 +383,7 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
     r = guard_control_new(a->event, &guard_options, on_guard_changed, a, &a->guard);
     if (r < 0)
         return r;
-    guard_control_configure(a->guard, o->config->guard, o->config->guard_slices);
+    guard_control_configure(a->guard, o->config->guard, o->config->guard_exclude);
     r = sd_event_add_time(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, actuator_on_timeout, a);
     if (r >= 0)
         r = sd_event_add_time(

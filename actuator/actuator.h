@@ -27,6 +27,7 @@ struct actuator_view {
     uint64_t guard_headroom;
     uint64_t reserved_bytes;
     int host_connected;
+    int guard_held;
     char state[16];
     char last_error[LIMITS_TEXT_MAX];
 };

@@ -404,7 +404,7 @@ static void start(void)
         .request_burst = 1000,
         .request_timeout_usec = 60 * USEC_PER_SEC,
         .onlining = HOTPLUG_AUTO,
-        .guard_slices = (char *)"user.slice",
+        .guard_exclude = (char *)"",
     };
     static char *port, *folder, *nothing;
     static int listener = -1;
