@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The guard's lines as one: all cgroups of the guest together. */
+#include "guard.h"
 #include "model.h"
 #include "room.h"
 
@@ -8,18 +9,8 @@
 /* When the line is raised, tasks that were held touch memory at this rate beside what the recording does. */
 #define RELEASE_RATE GIB(2)
 
-/* As the guard computes it from what the monitor orders: 128 MiB and 3.2 % of the memory (a line is overrun
- * by 2 % and 0.3 % for each of 4 processors), between what is ordered and a third more. */
-#define HEADROOM_MIN MIB(192)
-#define HEADROOM_OWN MIB(128)
-#define HEADROOM_SHARE 320u
-
-static uint64_t headroom_in_force(const struct model *m)
-{
-    uint64_t base = MAX_OF(m->guard_headroom, HEADROOM_MIN);
-
-    return CLAMP_TO(HEADROOM_OWN + bytes_share(m->total, HEADROOM_SHARE), base, base + base / 3);
-}
+/* What the guard keeps free beyond what the monitor orders depends on the processors. */
+#define CPUS 4u
 
 /* At its line a cgroup reclaims its own page cache before it waits, so cold cache is room too. */
 static void plan_line(struct model *m)
@@ -27,7 +18,8 @@ static void plan_line(struct model *m)
     struct zoneinfo z;
 
     model_zones(m, &z);
-    m->line = m->used + room_to_grow(&z, headroom_in_force(m)) + model_cold_cache(m);
+    m->line = m->used + room_to_grow(&z, guard_headroom(m->guard_headroom, m->total, CPUS)) +
+              model_cold_cache(m);
     m->next_plan = m->now + PLAN_USEC;
 }
 
