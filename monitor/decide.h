@@ -150,6 +150,7 @@ struct decide_peak {
 
 struct decide_state {
     struct trend trend;
+    uint64_t reserved; /* of MemAvailable by the kernel, at the last sample */
     enum channel_level level;
 
     uint64_t round_trips[DECIDE_HISTORY]; /* decision to memory there, of the last grows; 0: none yet */
