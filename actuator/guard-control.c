@@ -44,6 +44,7 @@ static void order(struct guard_control *g, bool again, bool moved)
     g->ordered.off = off;
     g->ordered.headroom = g->wish.headroom;
     g->ordered.moved = moved;
+    g->ordered.size = g->limits.size;
     g->ordered.requested_size = g->limits.requested_size;
     guard_worker_order(g->worker, &g->ordered);
 }

@@ -214,7 +214,7 @@ static int read_cgroups(struct guard_lines *l, struct guard_sample *s, uint64_t 
 /* Memory after the cgroups: what was taken in between is missing from the lines, not promised twice. */
 static int read_all(struct guard_lines *l, uint64_t headroom, uint64_t now)
 {
-    struct guard_sample s = { .headroom = headroom };
+    struct guard_sample s = { .headroom = headroom, .leaving = l->leaving };
     int r = read_cgroups(l, &s, now);
 
     if (r < 0)

@@ -35,6 +35,7 @@ struct guard_lines {
     bool left;                      /* a line of ours stands where none should */
     char where[GUARD_NAME_MAX + 1]; /* the cgroup of the last error */
 
+    uint64_t leaving; /* bytes that are being unplugged; the caller sets it */
     uint64_t scanned_at;
     uint64_t strain_at;         /* pressure was read */
     uint64_t strain_bound;      /* how long a cgroup may wait, USEC_FOREVER without systemd-oomd */

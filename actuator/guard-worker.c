@@ -156,8 +156,10 @@ static void disarm(struct guard_worker *w, enum guard_off off, int error)
 
 static void look(struct guard_worker *w, uint64_t now)
 {
-    int r = guard_lines_look(&w->lines, w->now.headroom, now);
+    int r;
 
+    w->lines.leaving = sub_floor(w->now.size, w->now.requested_size);
+    r = guard_lines_look(&w->lines, w->now.headroom, now);
     if (r < 0) {
         disarm(w, r == -ENOENT ? GUARD_OFF_NO_CGROUP : GUARD_OFF_FAULT, r == -ENOENT ? 0 : r);
         return;

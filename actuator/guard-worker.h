@@ -21,6 +21,7 @@ struct guard_order {
     uint64_t headroom;
     uint64_t until; /* µs; off by itself then */
     bool moved;     /* the size moves: look often for a while */
+    uint64_t size;
     uint64_t requested_size;
 };
 

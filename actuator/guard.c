@@ -207,9 +207,10 @@ static uint64_t look_again(const struct guard_sample *s, const struct guard_plan
 void guard_plan(const struct guard_sample *s, struct guard_plan *ret)
 {
     struct guard_plan p = { .headroom = guard_headroom(s->headroom, s->total, s->cpus) };
+    uint64_t keep = p.headroom + s->leaving;
 
-    p.mode = choose_mode(s, p.headroom);
-    p.grow = p.mode == GUARD_LIFTED ? cache_room(s, p.headroom) : free_room(s, p.headroom);
+    p.mode = choose_mode(s, keep);
+    p.grow = p.mode == GUARD_LIFTED ? cache_room(s, keep) : free_room(s, keep);
     for (size_t i = 0; i < s->n; i++) {
         p.lines[i] = line_of(s, i, &p);
         p.write[i] = far_enough(&s->cgroups[i], p.lines[i], p.mode);

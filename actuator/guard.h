@@ -38,6 +38,7 @@ struct guard_sample {
     struct zoneinfo zones;
     uint32_t cpus;
     uint64_t headroom; /* asked for */
+    uint64_t leaving;  /* that is being unplugged: free, but soon gone */
     size_t n;
     struct guard_cgroup_sample cgroups[GUARD_CGROUPS_MAX];
 };

@@ -145,6 +145,22 @@ static void test_holds(void **state)
     assert_false(p.any_held);
 }
 
+/* What is being unplugged is free, and is not given away. */
+static void test_memory_that_leaves_is_no_room(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    s.leaving = MIB(256);
+    s.cgroups[0].breached = true;
+    guard_plan(&s, &p);
+    assert_int_equal(p.grow, MIB(796 - 192 - 256));
+    assert_int_equal(p.headroom, MIB(192));
+    s.leaving = GIB(8);
+    guard_plan(&s, &p);
+    assert_int_equal(p.grow, 0);
+}
+
 /* A full cache and little available: the cache makes room for the headroom, a 20th of the slice at a time. */
 static void test_cache_makes_room(void **state)
 {
@@ -423,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_the_room_goes_to_the_cgroup_that_grows),
         cmocka_unit_test(test_an_empty_cgroup_gets_the_smallest_line),
         cmocka_unit_test(test_holds),
+        cmocka_unit_test(test_memory_that_leaves_is_no_room),
         cmocka_unit_test(test_cache_makes_room),
         cmocka_unit_test(test_stream),
         cmocka_unit_test(test_kernel_zones_bound_the_room),
