@@ -25,6 +25,7 @@ const struct config_option actuator_options[] = {
             60 * USEC_PER_SEC, NULL },
     { "Actuator", "Onlining", CONFIG_ENUM, FIELD(onlining), 0, 0, hotplug_onlining_names },
     { "Actuator", "Guard", CONFIG_BOOL, FIELD(guard), 0, 0, NULL },
+    { "Actuator", "GuardExclude", CONFIG_STRING, FIELD(guard_exclude), 0, 0, NULL },
     { "Actuator", "GuardSlices", CONFIG_STRING, FIELD(guard_slices), 0, 0, NULL },
     { "Actuator", "Overcommit", CONFIG_ENUM, FIELD(overcommit), 0, 0, overcommit_names },
     { "Actuator", "KernelReserve", CONFIG_BOOL, FIELD(kernel_reserve), 0, 0, NULL },

@@ -109,7 +109,8 @@ void guard_cgroups_scan(struct guard_cgroups *c)
     DIR *d;
 
     if (c->root_watch < 0)
-        c->root_watch = inotify_add_watch(c->inotify, c->root, IN_CREATE | IN_DELETE | IN_ONLYDIR);
+        c->root_watch =
+                inotify_add_watch(c->inotify, c->root, IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_ONLYDIR);
     c->stale = false;
     c->left_out = 0;
     drop_closed(c);

@@ -51,9 +51,9 @@ def test_properties_before_and_with_a_host(stage):
     stage.host.connect()
     wait_until(lambda: get(client, 'HostConnected'), 5, 'the actuator meets the host')
     values = get_all(client)
-    assert {name: values[name] for name in NAMES[:11] if not name.startswith(('Boot', 'Memory'))} == {
+    assert {name: values[name] for name in NAMES[:12] if not name.startswith(('Boot', 'Memory'))} == {
         'Size': GIB, 'RequestedSize': GIB, 'MinSize': 256 * MIB, 'MaxSize': 4 * GIB, 'HostMinSize': 256 * MIB,
-        'HostMaxSize': 4 * GIB, 'BlockSize': 2 * MIB, 'GuardHeadroom': 0, 'ReservedBytes': 0}
+        'HostMaxSize': 4 * GIB, 'BlockSize': 2 * MIB, 'GuardHeadroom': 0, 'GuardHeld': False, 'ReservedBytes': 0}
     assert (values['State'], values['LastError']) == ('idle', '')
 
 

@@ -27,17 +27,19 @@ class Slices:
             self.make(name, high.get(name, 'max'))
 
     def make(self, name, high='max'):
-        folder = self.root / f'{name}.slice'
+        # It appears with its files in it, as one of the kernel's does.
+        folder = self.root.with_name(f'new-{name}')
         folder.mkdir()
         for file, text in (('memory.current', f'{50 * MIB}\n'), ('memory.events.local', EVENTS.format(0)),
                            ('memory.stat', 'anon 0\ninactive_file 0\nfile_dirty 0\nfile_writeback 0\n')):
             (folder / file).write_text(text, encoding='ascii')
-        self.put(name, high)
+        self.put(name, high, folder)
+        folder.rename(self.root / f'{name}.slice')
 
-    def put(self, name, high):
+    def put(self, name, high, folder=None):
         """As systemd would."""
         # Of one length and in place: the actuator has it open.
-        path = self.root / f'{name}.slice/memory.high'
+        path = (folder or self.root / f'{name}.slice') / 'memory.high'
         with open(path, 'r+' if path.exists() else 'w', encoding='ascii') as file:
             file.write(f'{high:<20}\n')
 
@@ -353,17 +355,17 @@ def test_without_unified_hierarchy(bare_stage):
     assert stage.says('cgroup v2') == 1
 
 
-def test_without_slices(stage):
+def test_without_cgroups(stage):
     slices = Slices(stage)
     for name in ('user', 'system'):
-        (slices.root / f'{name}.slice').rename(slices.root / name)
+        (slices.root / f'{name}.slice').rename(stage.folder / name)
     client = stage.up()
     for _ in range(3):
         arm(client)
         client.pump(0.1)
-    assert get(client, 'GuardHeadroom') == 0 and stage.says('none of the slices') == 1
+    assert get(client, 'GuardHeadroom') == 0 and stage.says('no top-level cgroup may have a line') == 1
     for name in ('user', 'system'):
-        (slices.root / name).rename(slices.root / f'{name}.slice')
+        (stage.folder / name).rename(slices.root / f'{name}.slice')
     arm(client)
     slices.wait(True, 'they are found')
 
@@ -380,26 +382,63 @@ def test_state_that_cannot_be_saved(stage):
     assert stage.says('guard cannot be armed') == 1
 
 
-@pytest.mark.parametrize('value', ('', 'vmtide.slice', 'user.slice user.slice', '../user.slice', 'a-b.slice', 'user'))
-def test_bad_slices(bare_stage, value):
+@pytest.mark.parametrize('value', ('../user.slice', 'a/b', '/', '.', ' '.join(f'c{i}' for i in range(65)), 'x' * 256))
+def test_refuses_exclusions_that_name_no_cgroup(bare_stage, value):
     conf = bare_stage.folder / 'actuator.conf'
-    conf.write_text(f'[Actuator]\nGuardSlices={value}\n', encoding='ascii')
+    conf.write_text(f'[Actuator]\nGuardExclude={value}\n', encoding='ascii')
     result = subprocess.run([BUILD / 'actuator/vmtide-actuator', f'--config={conf}'], capture_output=True, text=True,
                             timeout=10, check=False)
-    assert result.returncode == 78 and 'GuardSlices' in result.stderr
+    assert result.returncode == 78 and 'GuardExclude' in result.stderr
 
 
-def test_other_slices(bare_stage):
+def test_excluded_cgroups_have_no_line(bare_stage):
     stage = bare_stage
     slices = Slices(stage)
-    stage.run(CONFIG + 'GuardSlices=user.slice\n')
+    stage.run(CONFIG + 'GuardExclude=system.slice docker\n')
     client = stage.up()
     arm(client)
     wait_until(lambda: slices.high('user') != 'max', 3, 'it is armed')
     assert slices.high('system') == 'max'
-    (stage.folder / 'actuator.conf').write_text(CONFIG + 'GuardSlices=system.slice\n', encoding='ascii')
+    (stage.folder / 'actuator.conf').write_text(CONFIG + 'GuardExclude=user.slice\n', encoding='ascii')
     stage.processes['actuator'].send_signal(signal.SIGHUP)
     wait_until(lambda: (slices.high('user') == 'max') and slices.high('system') != 'max', 5, 'the other one is')
+
+
+def test_the_old_list_of_slices_is_ignored_with_a_warning(bare_stage):
+    stage = bare_stage
+    slices = Slices(stage)
+    stage.run(CONFIG + 'GuardSlices=user.slice\n')
+    client = stage.up()
+    assert stage.says('GuardSlices= is ignored') == 1
+    arm(client)
+    slices.wait(True, 'both have a line')
+
+
+def test_a_cgroup_that_is_made_later_gets_a_line_at_once(stage):
+    slices, _client = armed(stage)
+    slices.make('late')
+    wait_until(lambda: slices.high('late') != 'max', 1, 'it has a line')
+    assert 64 * MIB <= slices.high('late') < GIB
+    for file in list((slices.root / 'late.slice').iterdir()):
+        file.unlink()
+    (slices.root / 'late.slice').rmdir()
+    slices.make('later')
+    wait_until(lambda: slices.high('later') != 'max', 3, 'so has the next one')
+
+
+def test_held_tasks_are_told(stage):
+    slices, client = armed(stage)
+    line = slices.high('user')
+    (slices.root / 'user.slice/memory.current').write_text(f'{line + 4 * MIB}\n', encoding='ascii')
+    stage.set_memory(960 * MIB, 100 * MIB)
+    (slices.root / 'user.slice/memory.events.local').write_text(EVENTS.format(3), encoding='ascii')
+    assert not get(client, 'GuardHeld')
+    arm(client)  # files do not tell POLLPRI
+    wait_until(lambda: get(client, 'GuardHeld'), 2, 'it is held')
+    stage.set_memory(1960 * MIB, 1100 * MIB)
+    stage.host.say('size', size=2 * GIB, requested_size=2 * GIB)
+    wait_until(lambda: not get(client, 'GuardHeld'), 2, 'memory has come')
+    wait_until(lambda: stage.says('guard: line of user.slice held for') == 1, 2, 'it is logged')
 
 
 # What happens while it is armed

@@ -78,7 +78,8 @@ static void test_installed_file_shows_the_defaults(void **state)
     for (const struct config_option *o = actuator_options; o->group; o++) {
         g_autofree char *line = g_strdup_printf("\n#%s=", o->key);
 
-        if (!strstr(text, line))
+        /* The key of before 0.2 is read, and not shown any more. */
+        if (!streq(o->key, "GuardSlices") && !strstr(text, line))
             fail_msg("%s has no line #%s=", ACTUATOR_CONF, o->key);
     }
     assert_int_equal(load(text, &shown, &error), 0);
