@@ -40,6 +40,9 @@ struct decide_view {
 bool decide_grow(struct decide_state *s, const struct decide_view *v, struct decision *d);
 bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct decision *d);
 
+/* What the kernel holds back of MemAvailable for itself, by lowmem_reserve. */
+uint64_t decide_reserved(const struct decide_sample *p);
+
 /* What is pending, or 0 when no block of it was plugged for so long that the driver must have failed. */
 uint64_t decide_coming(const struct decide_state *s, const struct decide_view *v);
 

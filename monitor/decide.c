@@ -317,6 +317,11 @@ static void note_numbers(const struct decide_state *s, const struct decide_view 
     d->wait_usec = wait_of(s, v, d);
 }
 
+uint64_t decide_reserved(const struct decide_sample *p)
+{
+    return p->have_zones ? p->zones.kernel_reserve : 0;
+}
+
 /* While memory is unplugged available falls before MemTotal does, by all of the step at most: what it falls
  * beyond that, somebody takes. */
 static bool follow_memory(
@@ -331,8 +336,9 @@ static bool follow_memory(
         change = TREND_STEPPING;
         available = MIN_OF(available, s->shrink_leaves);
     }
-    return trend_memory(
-            &s->trend, now, available + swap_free, p->meminfo.total, change, most > 0 ? most : UINT64_MAX);
+    /* The kernel takes its reserve off MemAvailable. It moves with the size, and nobody has consumed it. */
+    return trend_memory(&s->trend, now, available + decide_reserved(p) + swap_free, p->meminfo.total, change,
+            most > 0 ? most : UINT64_MAX);
 }
 
 void decide_step(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
