@@ -102,18 +102,18 @@ def _worst(results, cells, host, values):
 
 
 def summary(results, cells):
-    """A line in words, and how many runs were not ok outside of the root cgroup."""
+    """Lines in words, and how many runs were not ok outside of the root cgroup."""
     done = [(index, cell) for index, cell in cells if results.runs(cell)]
     outcomes = {inside: Counter(o.outcome for _, cell in done for o in results.runs(cell)
                                 if (cell.place == NOT_COVERED) == inside) for inside in (False, True)}
     total = sum(outcomes[False].values()) + sum(outcomes[True].values())
     bad = sum(outcomes[False].values()) - outcomes[False]['ok']
-    parts = [f'{len(done)} cells of {len(cells)}', f'{total} runs', f'{outcomes[False]["killed"]} killed',
-             f'{outcomes[False]["failed"] + outcomes[False]["hung"]} failed or hung',
-             f'root cgroup: {outcomes[True]["killed"]} killed of {sum(outcomes[True].values())}']
+    lines = [f'{len(done)} cells of {len(cells)}, {total} runs, {outcomes[False]["killed"]} killed, '
+             f'{outcomes[False]["failed"] + outcomes[False]["hung"]} failed or hung; in the root cgroup '
+             f'{outcomes[True]["killed"]} killed of {sum(outcomes[True].values())}']
     for host, text in (('now', 'host at once'), ('late', 'host late')):
         stalls = _worst(results, done, host, lambda cell: [o.stall for o in results.runs(cell)])
         holds = _worst(results, done, host, lambda cell: [o.hold for o in results.runs(cell)])
-        parts.append(f'{text}: worst ratio {_worst(results, done, host, results.ratios)}, '
+        lines.append(f'{text}: worst ratio {_worst(results, done, host, results.ratios)}, '
                      f'worst stall {stalls} s, longest hold {holds} s')
-    return '; '.join(parts), bad
+    return '\n'.join(lines), bad

@@ -124,7 +124,8 @@ static int run_threads(void)
     return 0;
 }
 
-/* The children stay, with their memory, until they are killed. */
+/* The children stay, with their memory, until they are killed. Each maps its own: a mapping of the parent's
+ * would be reserved for every child once more. */
 static int run_children(pid_t *pids, int done)
 {
     for (unsigned i = 0; i < options.workers; i++) {
@@ -133,7 +134,9 @@ static int run_children(pid_t *pids, int done)
             return -errno;
         if (pids[i] > 0)
             continue;
-        work(&workers[i]);
+        workers[i].error = worker_prepare(&workers[i], options.path, i);
+        if (workers[i].error >= 0)
+            work(&workers[i]);
         (void)!write(done, "", 1);
         for (;;)
             pause();
@@ -266,7 +269,7 @@ static int share_out(void)
         workers[i] = (struct worker){ .kind = options.kind, .bytes = each, .fd = -1 };
         if (i == 0)
             workers[i].bytes += options.bytes % options.workers;
-        r = worker_prepare(&workers[i], options.path, i);
+        r = options.fork ? 0 : worker_prepare(&workers[i], options.path, i);
         if (r < 0)
             return r;
     }
@@ -309,7 +312,7 @@ static int run(void)
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);
     }
-    for (unsigned i = 0; i < options.workers; i++)
+    for (unsigned i = 0; !options.fork && i < options.workers; i++)
         worker_release(&workers[i]);
     printf("{\"t_us\": %" PRIu64 ", \"event\": \"freed\", \"bytes\": %" PRIu64 "}\n", now_us(),
             options.bytes);
