@@ -110,7 +110,7 @@ def run_base(cell, options):
     try:
         return surge_stage.run_fixed(cell.kernel, cell.kind, options.bytes, options.fast)
     except RigError as problem:
-        return surge_kinds.Outcome('hung', 0, None, None, None, None, ' '.join(str(problem).split())[:120])
+        return surge_kinds.Outcome('failed', 0, None, None, None, None, ' '.join(str(problem).split())[-120:])
 
 
 def run_all(options, results, destdir):

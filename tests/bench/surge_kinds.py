@@ -19,6 +19,11 @@ FORK_SIZE = 20 * MIB
 BEFORE_KERNEL = 1792 * MIB
 KERNEL_BYTES = 256 * MIB
 
+
+class Hung(RigError):
+    """A burst that did not end."""
+
+
 # outcome: ok, killed, failed or hung; seconds: from the first touch to the last, on the guest's clock; stall: the
 # longest that one chunk took; hold: the longest that the guard held a line; peak: the largest size in GiB
 Outcome = namedtuple('Outcome', 'outcome kills seconds stall hold peak note')
@@ -147,11 +152,10 @@ def judge(running, kills, peak, longest_hold):
 
 
 def run(guest, begin, kills_before, longest_hold):
-    """One burst: BEGIN starts it, LONGEST_HOLD says afterwards how long the guard held a line. Raises RigError when it
-    does not end."""
+    """One burst: BEGIN starts it, LONGEST_HOLD says afterwards how long the guard held a line. Raises Hung."""
     running = begin()
     peak = wait(guest, running)
     if peak is None:
         stop(guest, running)
-        raise RigError(f'not over after {LIMIT_SECONDS} s')
+        raise Hung(f'not over after {LIMIT_SECONDS} s')
     return judge(running, guest.oom_kills() - kills_before, peak, longest_hold())

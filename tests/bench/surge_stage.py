@@ -120,8 +120,8 @@ class Stage:
             kills = self._guest.oom_kills()
         except (RigError, AttributeError):
             kills = 0
-        note = ' '.join(str(problem).split())[:120]
-        return surge_kinds.Outcome('killed' if kills else 'hung', kills, None, None, None, None, note)
+        outcome = 'killed' if kills else 'hung' if isinstance(problem, surge_kinds.Hung) else 'failed'
+        return surge_kinds.Outcome(outcome, kills, None, None, None, None, ' '.join(str(problem).split())[-120:])
 
 
 def run_fixed(kernel, kind, size, fast):
