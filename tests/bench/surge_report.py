@@ -22,8 +22,16 @@ class Results:
         self._path = Path(path) if path else None
         self._runs = {}
         if self._path and self._path.exists():
-            for line in self._path.read_text(encoding='utf-8').splitlines():
-                self._take(json.loads(line))
+            self._load()
+
+    def _load(self):
+        """What an interruption cut off in the middle of a line is left out, and removed."""
+        text = self._path.read_text(encoding='utf-8')
+        whole = text[:text.rfind('\n') + 1]
+        if whole != text:
+            self._path.write_text(whole, encoding='utf-8')
+        for line in whole.splitlines():
+            self._take(json.loads(line))
 
     def _take(self, row):
         if Setting(row['bytes'], row['fast']) == self._setting:
