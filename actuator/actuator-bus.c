@@ -41,6 +41,8 @@ static const sd_bus_vtable vtable[] = {
     BYTES_PROPERTY("BlockSize", block_size),
     BYTES_PROPERTY("MemoryBlockSize", memory_block_size),
     BYTES_PROPERTY("GuardHeadroom", guard_headroom),
+    SD_BUS_PROPERTY("GuardHeld", "b", NULL, offsetof(struct actuator_bus, view.guard_held),
+            SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     BYTES_PROPERTY("ReservedBytes", reserved_bytes),
     SD_BUS_PROPERTY("HostConnected", "b", NULL, offsetof(struct actuator_bus, view.host_connected),
             SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
@@ -81,7 +83,7 @@ static void emit_properties(sd_bus *bus, void *userdata)
 }
 
 /* One name for each, with room for the NULL at the end. */
-#define CHANGES_MAX 16u
+#define CHANGES_MAX 17u
 
 /* The names of the properties in which two views differ. */
 static size_t find_changes(const struct actuator_view *a, const struct actuator_view *b,
@@ -103,6 +105,7 @@ static size_t find_changes(const struct actuator_view *a, const struct actuator_
         MEMBER("BlockSize", block_size),
         MEMBER("MemoryBlockSize", memory_block_size),
         MEMBER("GuardHeadroom", guard_headroom),
+        MEMBER("GuardHeld", guard_held),
         MEMBER("ReservedBytes", reserved_bytes),
         MEMBER("HostConnected", host_connected),
         MEMBER("State", state),

@@ -13,6 +13,8 @@
 
 #define FIELD(name) offsetof(struct actuator_config, name)
 
+static const char *const overcommit_names[] = { "follow", "keep", NULL };
+
 /* Rate: one request a second is slower than the monitor's steps, a thousand is no limit. */
 const struct config_option actuator_options[] = {
     { "Actuator", "MinSize", CONFIG_BYTES, FIELD(min_size), 0, INT64_MAX, NULL },
@@ -24,38 +26,35 @@ const struct config_option actuator_options[] = {
     { "Actuator", "Onlining", CONFIG_ENUM, FIELD(onlining), 0, 0, hotplug_onlining_names },
     { "Actuator", "Guard", CONFIG_BOOL, FIELD(guard), 0, 0, NULL },
     { "Actuator", "GuardSlices", CONFIG_STRING, FIELD(guard_slices), 0, 0, NULL },
+    { "Actuator", "Overcommit", CONFIG_ENUM, FIELD(overcommit), 0, 0, overcommit_names },
+    { "Actuator", "KernelReserve", CONFIG_BOOL, FIELD(kernel_reserve), 0, 0, NULL },
     { "Actuator", "Port", CONFIG_STRING, FIELD(port), 0, 0, NULL },
     { "Actuator", "LogLevel", CONFIG_ENUM, FIELD(log_level), 0, 0, &log_level_names[LOG_ERR] },
     { NULL, NULL, _CONFIG_TYPE_INVALID, 0, 0, 0, NULL },
 };
 
-static int check_slices(const char *path, const char *slices, char **ret_error)
+static int check_excluded(const char *path, const char *excluded, char **ret_error)
 {
-    g_auto(GStrv) names = g_strsplit_set(slices, " ", -1);
+    g_auto(GStrv) names = g_strsplit(excluded, " ", -1);
     unsigned n = 0;
 
     for (size_t i = 0; names[i]; i++) {
         if (*names[i] == '\0')
             continue;
-        if (!guard_slice_name_is_valid(names[i])) {
-            *ret_error = g_strdup_printf("%s: [Actuator] GuardSlices=%s: %s is no slice at the top like "
-                                         "user.slice, or it is the daemons' own",
-                    path, slices, names[i]);
+        if (!guard_cgroup_name_is_valid(names[i])) {
+            *ret_error =
+                    g_strdup_printf("%s: [Actuator] GuardExclude=%s: '%s' is not the name of a top-level "
+                                    "cgroup, such as machine.slice or docker",
+                            path, excluded, names[i]);
             return -EINVAL;
         }
-        for (size_t k = 0; k < i; k++)
-            if (streq(names[k], names[i])) {
-                *ret_error = g_strdup_printf(
-                        "%s: [Actuator] GuardSlices=%s: %s is there twice", path, slices, names[i]);
-                return -EINVAL;
-            }
         n++;
     }
-    if (n == 0 || n > GUARD_SLICES_MAX) {
+    if (n > GUARD_CGROUPS_MAX) {
         *ret_error =
-                g_strdup_printf("%s: [Actuator] GuardSlices=%s: %u slices, 1 to %u may be (Guard=no turns "
-                                "it off)",
-                        path, slices, n, GUARD_SLICES_MAX);
+                g_strdup_printf("%s: [Actuator] GuardExclude=: %u cgroups, at most %u are allowed (Guard=no "
+                                "turns the guard off)",
+                        path, n, GUARD_CGROUPS_MAX);
         return -ERANGE;
     }
     return 0;
@@ -82,7 +81,9 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         .request_timeout_usec = 5 * USEC_PER_SEC,
         .onlining = HOTPLUG_AUTO,
         .guard = true,
-        .guard_slices = g_strdup("user.slice machine.slice system.slice"),
+        .guard_exclude = g_strdup(""),
+        .overcommit = OVERCOMMIT_FOLLOW,
+        .kernel_reserve = true,
         .port = g_strdup(PORT_AUTO),
         .log_level = LOG_INFO - LOG_ERR,
     };
@@ -101,7 +102,7 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         r = -ERANGE;
     }
     if (r >= 0)
-        r = check_slices(path, c.guard_slices, ret_error);
+        r = check_excluded(path, c.guard_exclude, ret_error);
     if (r >= 0 && actuator_config_check_port(c.port, &error) < 0) {
         *ret_error = g_strdup_printf("%s: [Actuator] %s", path, error);
         r = -EINVAL;

@@ -4,6 +4,14 @@
 #include "config.h"
 #include "hotplug.h"
 
+/* What to do with vm.overcommit_memory. */
+enum actuator_overcommit {
+    OVERCOMMIT_FOLLOW, /* 1 while the VM may grow, where the administrator has 0 */
+    OVERCOMMIT_KEEP,
+    _OVERCOMMIT_MAX,
+    _OVERCOMMIT_INVALID = -EINVAL,
+};
+
 /* actuator.conf */
 struct actuator_config {
     uint64_t min_size;
@@ -13,7 +21,10 @@ struct actuator_config {
     uint64_t request_timeout_usec;
     int onlining; /* enum hotplug_onlining */
     bool guard;
-    char *guard_slices; /* valid names, spaces between them */
+    char *guard_exclude; /* cgroups without a line: valid names, spaces between them */
+    char *guard_slices;  /* the key of before 0.2, which is ignored; NULL: it is not there */
+    bool kernel_reserve;
+    int overcommit; /* enum actuator_overcommit */
     char *port;
     int log_level; /* index: err warning notice info debug */
 };

@@ -4,6 +4,7 @@
 #include "actuator.h"
 #include "guard-control.h"
 #include "host-link.h"
+#include "kernel-settings.h"
 #include "log.h"
 #include "news.h"
 #include "onlining.h"
@@ -23,6 +24,13 @@ struct request {
     uint64_t deadline;
 };
 
+/* A memory block that is to come online in a kernel zone. */
+struct kernel_block {
+    uint64_t managed;  /* of the kernel zones, before it was asked for */
+    uint64_t deadline; /* 0: none is on its way */
+    struct log_repeat begin_log, end_log;
+};
+
 struct actuator {
     sd_event *event;
     sd_event_source *timeout;
@@ -30,6 +38,9 @@ struct actuator {
     sd_event_source *manual_timer;
     struct host_link *link;
     struct guard_control *guard;
+    struct kernel_settings *kernel;
+    sd_event_source *kernel_timer;
+    struct kernel_block kernel_block;
     struct actuator_config config; /* a copy of the numbers; its strings are not ours */
     char *sysfs;
     char *meminfo; /* its path */
@@ -82,6 +93,17 @@ void actuator_admin_stop(struct actuator *a);
 /* An administrator's request was made, or granted with this requested size. */
 void actuator_manual_asked(struct actuator *a, enum limits_verb verb, uint64_t bytes);
 void actuator_manual_granted(struct actuator *a, const struct request *r, uint64_t requested_size);
+
+/* kernel-block.c: a timer, and its end. */
+int actuator_kernel_block_start(struct actuator *a);
+void actuator_kernel_block_stop(struct actuator *a);
+/* Called before the monitor's plug is sent. When the kernel zones run short, what is plugged next goes to
+ * one of them, and the target is lowered to one memory block. */
+uint64_t actuator_kernel_block_begin(struct actuator *a, const struct request *r, uint64_t target);
+/* The host has answered the request, and the block was granted or not. */
+void actuator_kernel_block_answered(struct actuator *a, bool granted);
+/* True while what is plugged would still go to a kernel zone: no other plug is sent then. */
+bool actuator_kernel_block_is_pending(const struct actuator *a);
 
 /* The time-out of the first of the queue. */
 int actuator_on_timeout(sd_event_source *source, uint64_t usec, void *userdata);

@@ -133,7 +133,7 @@ static int send_resize(struct actuator *a, const struct request *r, uint64_t tar
  * there is. The onlining policy is looked at while the host thinks. */
 void actuator_send_next(struct actuator *a)
 {
-    while (a->queued > 0 && !a->sent && !a->late) {
+    while (a->queued > 0 && !a->sent && !a->late && !actuator_kernel_block_is_pending(a)) {
         struct request *r = &a->queue[0];
         char text[LIMITS_TEXT_MAX];
         const char *error;
@@ -148,8 +148,10 @@ void actuator_send_next(struct actuator *a)
             refuse_first(a, error, text);
             continue;
         }
+        target = actuator_kernel_block_begin(a, r, target);
         e = send_resize(a, r, target);
         if (e < 0) {
+            actuator_kernel_block_answered(a, false);
             (void)snprintf(text, sizeof(text), "the host cannot be reached: %s", strerror(-e));
             refuse_first(a, ERROR_HOST_UNAVAILABLE, text);
             continue;

@@ -39,6 +39,8 @@ void actuator_publish(struct actuator *a)
             sizeof(v->state) - 1);
     if (a->guard)
         guard_control_update(a->guard, l);
+    if (a->kernel)
+        kernel_settings_update(a->kernel, l);
     if (a->ops)
         a->ops->changed(v, a->ops_userdata);
 }
@@ -138,11 +140,12 @@ static bool is_final(enum channel_code code)
     return code != CHANNEL_CODE_RATE && code != CHANNEL_CODE_BUSY;
 }
 
-static void on_guard_changed(uint64_t headroom, void *userdata)
+static void on_guard_changed(uint64_t headroom, bool held, void *userdata)
 {
     struct actuator *a = userdata;
 
     a->view.guard_headroom = headroom;
+    a->view.guard_held = held;
     actuator_publish(a);
 }
 
@@ -163,6 +166,7 @@ static void take_granted(struct actuator *a, const struct channel_message *m)
 
     /* Too late for its caller it is true all the same: who grants is no host at which nothing comes. */
     guard_control_refused(a->guard, false);
+    actuator_kernel_block_answered(a, true);
     if (!actuator_answered(a, m->id, &r)) {
         log_debug("host: answer to request %" PRIu64 ", which does not wait any more", m->id);
         take_sizes(a, size, m->requested_size);
@@ -182,6 +186,7 @@ static void take_refused(struct actuator *a, const struct channel_message *m)
 {
     struct request r;
 
+    actuator_kernel_block_answered(a, false);
     if (!actuator_answered(a, m->id, &r)) {
         actuator_send_next(a);
         return;
@@ -319,6 +324,7 @@ static void on_down(void *userdata)
     news_drop(&a->shrink_news);
     news_drop(&a->room_news);
     arm_news(a);
+    actuator_kernel_block_answered(a, false);
     actuator_give_up(a, "the host has gone; the guest keeps the memory it has");
     follow(a);
 }
@@ -329,6 +335,14 @@ static const struct host_link_ops link_ops = {
     .message = on_message,
 };
 
+static void configure_workers(struct actuator *a, const struct actuator_config *c)
+{
+    if (a->guard)
+        guard_control_configure(a->guard, c->guard, c->guard_exclude);
+    if (a->kernel)
+        kernel_settings_configure(a->kernel, c->overcommit == OVERCOMMIT_FOLLOW, c->kernel_reserve);
+}
+
 void actuator_configure(struct actuator *a, const struct actuator_config *c)
 {
     bool rate_changed =
@@ -337,7 +351,12 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
 
     a->config = *c;
     a->config.port = NULL;
+    a->config.guard_exclude = NULL;
     a->config.guard_slices = NULL;
+    if (c->guard_slices)
+        log_warning(
+                "GuardSlices= is ignored: every top-level cgroup has a line; GuardExclude= names the ones "
+                "that must have none");
     if (!a->limits_set) {
         a->limits.min_size = c->min_size;
         a->limits.max_size = c->max_size;
@@ -347,21 +366,51 @@ void actuator_configure(struct actuator *a, const struct actuator_config *c)
     if (rate_changed)
         bucket_init(&a->bucket, c->request_rate, c->request_burst, now_usec());
     bucket_init(&a->reserve_bucket, c->request_rate, c->request_burst, now_usec());
-    if (a->guard)
-        guard_control_configure(a->guard, c->guard, c->guard_slices);
+    configure_workers(a, c);
     if (a->link) {
         actuator_keep_onlining(a, true);
         actuator_publish(a);
     }
 }
 
-static int actuator_start(struct actuator *a, const struct actuator_options *o)
+/* The guard and the kernel settings; each first restores what a killed actuator has left. */
+static int start_workers(struct actuator *a, const struct actuator_options *o)
 {
     const struct guard_control_options guard_options = {
         .cgroup = o->cgroup,
         .procfs = o->procfs,
         .saved = o->guard_saved,
     };
+    const struct kernel_settings_options kernel_options = {
+        .procfs = o->procfs,
+        .saved = o->kernel_saved,
+        .boot_size = a->view.boot_size,
+    };
+    int r = guard_control_new(a->event, &guard_options, on_guard_changed, a, &a->guard);
+
+    if (r >= 0)
+        r = kernel_settings_new(a->event, &kernel_options, &a->kernel);
+    if (r >= 0)
+        configure_workers(a, o->config);
+    return r;
+}
+
+static int start_timers(struct actuator *a)
+{
+    int r = sd_event_add_time(
+            a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, actuator_on_timeout, a);
+
+    if (r >= 0)
+        r = sd_event_add_time(
+                a->event, &a->progress_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_progress_timer, a);
+    if (r >= 0)
+        r = sd_event_add_time(
+                a->event, &a->news_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_news_timer, a);
+    return r < 0 ? r : actuator_kernel_block_start(a);
+}
+
+static int actuator_start(struct actuator *a, const struct actuator_options *o)
+{
     struct channel_message hello;
     int r = hello_read(o->sysfs, o->procfs, &hello);
 
@@ -374,17 +423,9 @@ static int actuator_start(struct actuator *a, const struct actuator_options *o)
             FORMAT_BYTES(hello.memory_block_size),
             a->limits.device ? "virtio-mem is there" : "no virtio-mem device yet");
     actuator_keep_onlining(a, true);
-    r = guard_control_new(a->event, &guard_options, on_guard_changed, a, &a->guard);
-    if (r < 0)
-        return r;
-    guard_control_configure(a->guard, o->config->guard, o->config->guard_slices);
-    r = sd_event_add_time(a->event, &a->timeout, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, actuator_on_timeout, a);
+    r = start_workers(a, o);
     if (r >= 0)
-        r = sd_event_add_time(
-                a->event, &a->progress_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_progress_timer, a);
-    if (r >= 0)
-        r = sd_event_add_time(
-                a->event, &a->news_timer, CLOCK_MONOTONIC, 0, 10 * USEC_PER_MSEC, on_news_timer, a);
+        r = start_timers(a);
     if (r >= 0)
         r = actuator_admin_start(a, o->limits_saved);
     if (r >= 0)
@@ -421,6 +462,8 @@ struct actuator *actuator_free(struct actuator *a)
     if (!a)
         return NULL;
     guard_control_free(a->guard);
+    actuator_kernel_block_stop(a);
+    kernel_settings_free(a->kernel);
     host_link_free(a->link);
     actuator_admin_stop(a);
     sd_event_source_disable_unref(a->timeout);

@@ -27,6 +27,7 @@ struct actuator_view {
     uint64_t guard_headroom;
     uint64_t reserved_bytes;
     int host_connected;
+    int guard_held;
     char state[16];
     char last_error[LIMITS_TEXT_MAX];
 };
@@ -49,6 +50,7 @@ struct actuator_options {
     const char *procfs;
     const char *cgroup;
     const char *guard_saved;
+    const char *kernel_saved;
     const char *limits_saved;
 };
 

@@ -19,7 +19,7 @@ struct guard_control {
     sd_event_source *source;
     struct guard_worker *worker;
     int meminfo;
-    char *slices;
+    char *excluded;
     struct guard_wish wish;
     char caller[CALLER_MAX + 1];
     struct limits limits; /* as last seen */
@@ -28,6 +28,7 @@ struct guard_control {
     struct guard_status status;
     struct log_repeat off_fault;
     struct log_repeat breach_log;
+    struct log_repeat hold_log;
     guard_control_changed_t changed;
     void *userdata;
 };
@@ -43,6 +44,7 @@ static void order(struct guard_control *g, bool again, bool moved)
     g->ordered.off = off;
     g->ordered.headroom = g->wish.headroom;
     g->ordered.moved = moved;
+    g->ordered.size = g->limits.size;
     g->ordered.requested_size = g->limits.requested_size;
     guard_worker_order(g->worker, &g->ordered);
 }
@@ -54,7 +56,7 @@ static void log_off(struct guard_control *g, const struct guard_status *s)
     if (s->off == GUARD_OFF_FAULT)
         log_repeated(&g->off_fault, now_usec(), LOG_ERR, "guard %s: %s: %s",
                 was_on ? "disarmed" : "cannot be armed", s->where, strerror(-s->error));
-    else if (s->off == GUARD_OFF_HIERARCHY || s->off == GUARD_OFF_NO_SLICE)
+    else if (s->off == GUARD_OFF_HIERARCHY || s->off == GUARD_OFF_NO_CGROUP)
         log_repeated(&g->off_fault, now_usec(), LOG_NOTICE, "guard stays off: %s", guard_off_text(s->off));
     else if (g->status.off == GUARD_OFF_FAULT && s->off == GUARD_OFF_ASKED)
         log_notice("guard: %s is the administrator's again", g->status.where);
@@ -67,13 +69,14 @@ static void log_on(struct guard_control *g, const struct guard_status *s)
     const struct guard_status *old = &g->status;
 
     if (old->off != GUARD_ON || s->n != old->n)
-        log_info("guard armed: headroom %s (asked for %s), %zu slices use %s, lines at %s; free %s, "
+        log_info("guard armed: headroom %s (asked for %s), %zu cgroups use %s, lines at %s; free %s, "
                  "available %s",
                 FORMAT_BYTES(s->headroom), FORMAT_BYTES(g->wish.headroom), s->n, FORMAT_BYTES(s->usage),
                 FORMAT_BYTES(s->lines), FORMAT_BYTES(s->free), FORMAT_BYTES(s->available));
     if (s->breached && !old->breached)
         log_repeated(&g->breach_log, now_usec(), LOG_INFO,
-                "guard: a line was reached (%s): slices use %s, lines at %s; free %s, available %s, headroom "
+                "guard: a line was reached (%s): cgroups use %s, lines at %s; free %s, available %s, "
+                "headroom "
                 "%s",
                 guard_mode_to_string(s->mode), FORMAT_BYTES(s->usage), FORMAT_BYTES(s->lines),
                 FORMAT_BYTES(s->free), FORMAT_BYTES(s->available), FORMAT_BYTES(s->headroom));
@@ -81,20 +84,37 @@ static void log_on(struct guard_control *g, const struct guard_status *s)
         log_info("guard: no line is reached any more, after %llu breaches", (unsigned long long)s->breaches);
 }
 
+static void log_holds(struct guard_control *g, const struct guard_status *s)
+{
+    const struct guard_status *old = &g->status;
+
+    if (s->holds != old->holds)
+        log_repeated(&g->hold_log, now_usec(), LOG_INFO, "guard: line of %s held for %llu ms", s->hold_name,
+                (unsigned long long)(s->hold_usec / USEC_PER_MSEC));
+    if (s->lifted > old->lifted)
+        log_notice("guard: lines of %zu cgroups lifted: they have waited for half of the time after which "
+                   "systemd-oomd kills",
+                s->lifted);
+    if (s->left_out > 0 && old->left_out == 0)
+        log_warning("guard: %zu top-level cgroups have no line; at most %u can have one", s->left_out,
+                GUARD_CGROUPS_MAX);
+}
+
 static int on_status(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct guard_control *g = userdata;
     struct guard_status s;
-    uint64_t old = g->status.headroom;
+    struct guard_status old = g->status;
 
     guard_worker_status(g->worker, &s);
     if (s.off == GUARD_ON)
         log_on(g, &s);
     else if (s.off != g->status.off || s.error != g->status.error)
         log_off(g, &s);
+    log_holds(g, &s);
     g->status = s;
-    if (s.headroom != old)
-        g->changed(s.headroom, g->userdata);
+    if (s.headroom != old.headroom || s.held != old.held)
+        g->changed(s.headroom, s.held, g->userdata);
     return 0;
 }
 
@@ -150,17 +170,17 @@ struct guard_control *guard_control_free(struct guard_control *g)
         log_info("guard disarmed: %s; memory.high is the administrator's again",
                 guard_off_text(GUARD_OFF_EXIT));
     closep(&g->meminfo);
-    free(g->slices);
+    free(g->excluded);
     free(g);
     return NULL;
 }
 
-void guard_control_configure(struct guard_control *g, bool enabled, const char *slices)
+void guard_control_configure(struct guard_control *g, bool enabled, const char *excluded)
 {
-    if (!g->slices || !streq(g->slices, slices)) {
-        free(g->slices);
-        g->slices = strdup(slices);
-        guard_worker_set_slices(g->worker, slices);
+    if (!g->excluded || !streq(g->excluded, excluded)) {
+        free(g->excluded);
+        g->excluded = strdup(excluded);
+        guard_worker_exclude(g->worker, excluded);
     }
     g->wish.enabled = enabled;
     order(g, false, false);

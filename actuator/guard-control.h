@@ -18,8 +18,8 @@ struct guard_control_options {
     const char *saved; /* the administrator's values, "/run/vmtide/guard" */
 };
 
-/* Called when the headroom in force has changed (0: not armed). */
-typedef void (*guard_control_changed_t)(uint64_t headroom, void *userdata);
+/* Called when the headroom in force has changed (0: not armed), or whether tasks wait at a line. */
+typedef void (*guard_control_changed_t)(uint64_t headroom, bool held, void *userdata);
 
 /* Writes back first what an actuator before this one has left. Strings must outlive it. */
 int guard_control_new(sd_event *event, const struct guard_control_options *o, guard_control_changed_t changed,
@@ -27,8 +27,8 @@ int guard_control_new(sd_event *event, const struct guard_control_options *o, gu
 /* Disarms, and waits for that. */
 struct guard_control *guard_control_free(struct guard_control *g);
 
-/* slices: valid names with spaces between them; copied. */
-void guard_control_configure(struct guard_control *g, bool enabled, const char *slices);
+/* excluded: names of cgroups with spaces between them; copied. */
+void guard_control_configure(struct guard_control *g, bool enabled, const char *excluded);
 
 /* -ERANGE: more than the MemTotal in *ret_total. caller: whose leaving disarms. */
 int guard_control_arm(struct guard_control *g, uint64_t headroom, const char *caller, uint64_t *ret_total);

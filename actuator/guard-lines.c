@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <sys/inotify.h>
 #include <sys/syscall.h>
 
 #include "guard-saved.h"
@@ -29,28 +28,23 @@ static int open_proc(const char *procfs, const char *name, int *ret)
 int guard_lines_init(struct guard_lines *l, const char *cgroup, const char *procfs, const char *saved)
 {
     *l = (struct guard_lines){
-        .cgroup = cgroup,
         .procfs = procfs,
         .saved = saved,
         .meminfo = -EBADF,
         .zoneinfo = -EBADF,
-        .inotify = -EBADF,
         .hierarchy = -1,
         .buffer = malloc(PROCFILE_MAX),
     };
     if (!l->buffer)
         return -ENOMEM;
-    l->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    return l->inotify < 0 ? -errno : 0;
+    return guard_cgroups_init(&l->cgroups, cgroup);
 }
 
 void guard_lines_clear(struct guard_lines *l)
 {
-    for (size_t i = 0; i < l->n_all; i++)
-        guard_slice_close(&l->slices[i]);
+    guard_cgroups_clear(&l->cgroups);
     closep(&l->meminfo);
     closep(&l->zoneinfo);
-    closep(&l->inotify);
     if (l->have_timer)
         (void)timer_delete(l->timer);
     l->have_timer = false;
@@ -58,47 +52,9 @@ void guard_lines_clear(struct guard_lines *l)
     l->buffer = NULL;
 }
 
-static bool has_our_line(const struct guard_slice *s)
+static bool has_our_line(const struct guard_cgroup *s)
 {
-    return guard_slice_is_open(s) && s->begun;
-}
-
-/* Appends the slice of this name: what is known of it, or a closed one. */
-static void add_slice(struct guard_lines *l, struct guard_slice *old, size_t n_old, const char *name)
-{
-    struct guard_slice *s = &l->slices[l->n_all++];
-
-    guard_slice_init(s, name);
-    for (size_t i = 0; i < n_old; i++)
-        if (has_our_line(&old[i]) && streq(old[i].name, name)) {
-            *s = old[i];
-            guard_slice_init(&old[i], name);
-        }
-}
-
-void guard_lines_set_slices(struct guard_lines *l, const char *names)
-{
-    struct guard_slice old[ELEMENTSOF(l->slices)];
-    size_t n_old = l->n_all;
-
-    memcpy(old, l->slices, sizeof(old));
-    l->n_all = 0;
-    while (*names != '\0' && l->n_all < GUARD_SLICES_MAX) {
-        size_t len = strcspn(names, " ");
-        char name[GUARD_NAME_MAX + 1];
-
-        if (len > 0) {
-            (void)snprintf(name, sizeof(name), "%.*s", (int)len, names);
-            add_slice(l, old, n_old, name);
-        }
-        names += len + (names[len] == ' ');
-    }
-    l->n = l->n_all;
-    for (size_t i = 0; i < n_old; i++)
-        if (has_our_line(&old[i]) && l->n_all < ELEMENTSOF(l->slices))
-            l->slices[l->n_all++] = old[i];
-        else
-            guard_slice_close(&old[i]);
+    return guard_cgroup_is_open(s) && s->begun;
 }
 
 bool guard_lines_hierarchy(struct guard_lines *l)
@@ -109,7 +65,7 @@ bool guard_lines_hierarchy(struct guard_lines *l)
     if (l->hierarchy >= 0)
         return l->hierarchy > 0;
     l->hierarchy = 0;
-    if (snprintf(path, sizeof(path), "%s/cgroup.controllers", l->cgroup) >= (int)sizeof(path) ||
+    if (snprintf(path, sizeof(path), "%s/cgroup.controllers", l->cgroups.root) >= (int)sizeof(path) ||
             procfile_read(path, text, sizeof(text), &len) < 0)
         return false;
     while ((word = strsep(&rest, " \n")))
@@ -132,48 +88,27 @@ static void set_timer(struct guard_lines *l, uint64_t usec)
         (void)timer_settime(l->timer, 0, &time, NULL);
 }
 
-static int write_line(struct guard_lines *l, struct guard_slice *s, uint64_t line)
+static int write_line(struct guard_lines *l, struct guard_cgroup *s, uint64_t line)
 {
     int r;
 
     set_timer(l, GUARD_WRITE_USEC);
-    r = guard_slice_write(s, line);
+    r = guard_cgroup_write(s, line);
     set_timer(l, 0);
     return r;
 }
 
-/* -ENODEV and -ENOENT: the slice has gone, which is fine. */
-static int check(struct guard_lines *l, struct guard_slice *s, int r)
+/* -ENODEV and -ENOENT: the cgroup has gone, which is fine. */
+static int check(struct guard_lines *l, struct guard_cgroup *s, int r)
 {
     if (r != -ENODEV && r != -ENOENT) {
         if (r < 0)
             (void)snprintf(l->where, sizeof(l->where), "%s", s->name);
         return r;
     }
-    guard_slice_close(s);
+    guard_cgroup_close(s);
+    l->cgroups.stale = true;
     return 0;
-}
-
-static void open_missing(struct guard_lines *l)
-{
-    for (size_t i = 0; i < l->n; i++) {
-        struct guard_slice *s = &l->slices[i];
-        char path[PATH_MAX];
-
-        if (guard_slice_is_open(s) || guard_slice_open(s, l->cgroup) < 0)
-            continue;
-        /* Without it, another writer is found out at the next look. */
-        if (snprintf(path, sizeof(path), "%s/%s/memory.high", l->cgroup, s->name) < (int)sizeof(path))
-            (void)inotify_add_watch(l->inotify, path, IN_MODIFY);
-    }
-}
-
-void guard_lines_forget_writes(struct guard_lines *l)
-{
-    char buf[1024];
-
-    while (read(l->inotify, buf, sizeof(buf)) > 0)
-        ;
 }
 
 static int read_memory(struct guard_lines *l, struct guard_sample *ret)
@@ -200,52 +135,91 @@ static int read_memory(struct guard_lines *l, struct guard_sample *ret)
             zoneinfo_parse(l->buffer, (uint64_t)sysconf(_SC_PAGESIZE), &z) < 0)
         return 0;
     ret->have_zones = true;
-    ret->kernel_free = z.kernel_free;
-    ret->kernel_low = z.kernel_low;
-    ret->kernel_file = z.kernel_file;
+    ret->zones = z;
     return 0;
 }
 
-static int read_slice(
-        struct guard_lines *l, struct guard_slice *s, struct guard_slice_sample *ret, uint64_t now)
+static int read_cgroup(
+        struct guard_lines *l, struct guard_cgroup *s, struct guard_cgroup_sample *ret, uint64_t now)
 {
     uint64_t breaches = 0;
-    /* Clean cache matters to a slice that was breached only, and costs most to read. */
-    int r = guard_slice_breaches(s, &breaches), changed;
+    /* Clean cache matters to a cgroup that was breached only, and costs most to read. */
+    int r = guard_cgroup_breaches(s, &breaches), changed;
 
     if (r < 0)
         return r;
-    if (breaches > 0 && guard_slice_is_ours(s)) {
+    if (breaches > 0 && guard_cgroup_is_ours(s)) {
         s->breached_at = now;
         l->breaches += breaches;
     }
     ret->breached = s->breached_at > 0 && now - s->breached_at < GUARD_BREACHED_USEC;
-    r = changed = guard_slice_read(s, guard_lines_breached(l, now), ret);
+    r = changed = guard_cgroup_read(s, guard_lines_breached(l, now), ret);
     if (r < 0)
         return r;
     ret->breached = s->breached_at > 0 && now - s->breached_at < GUARD_BREACHED_USEC;
+    ret->grown = s->last_usage > 0 ? sub_floor(ret->usage, s->last_usage) : 0;
+    s->last_usage = ret->usage;
     l->saved_is_stale |= changed > 0;
     return 0;
 }
 
-/* Memory after the slices: what was taken in between is missing from the lines, not promised twice. */
-static int read_all(struct guard_lines *l, uint64_t headroom, uint64_t now, struct guard_slice **ret_slices)
+/* Whoever is held is not killed for it: where systemd-oomd watches, a cgroup that has waited for long gets
+ * its line lifted until its pressure is over. */
+static bool is_lifted(struct guard_lines *l, struct guard_cgroup *g, bool look, uint64_t now)
 {
-    struct guard_sample s = { .headroom = headroom };
+    uint32_t some10;
+
+    if (look && l->strain_bound != USEC_FOREVER && guard_cgroup_pressure(g, l->cgroups.root, &some10) >= 0)
+        (void)guard_strain_step(&g->strain, some10, l->strain_bound, now);
+    return g->strain.lifted;
+}
+
+static int lift(struct guard_lines *l, struct guard_cgroup *g)
+{
+    l->lifted++;
+    return guard_cgroup_is_ours(g) ? check(l, g, write_line(l, g, g->limit)) : 0;
+}
+
+static void look_for_oomd(struct guard_lines *l)
+{
+    static const char *const roots[] = { "/etc", "/run", "/usr/local/lib", "/usr/lib" };
+
+    l->strain_bound = guard_strain_bound(roots, ELEMENTSOF(roots), "/run/systemd/oom");
+}
+
+static int read_cgroups(struct guard_lines *l, struct guard_sample *s, uint64_t now)
+{
+    bool strain = now >= l->strain_at + GUARD_STRAIN_USEC && guard_lines_breached(l, now);
     int r = 0;
 
-    for (size_t i = 0; r >= 0 && i < l->n; i++) {
-        struct guard_slice *slice = &l->slices[i];
+    if (strain)
+        l->strain_at = now;
+    l->lifted = 0;
+    for (size_t i = 0; r >= 0 && i < l->cgroups.n; i++) {
+        struct guard_cgroup *g = &l->cgroups.list[i];
 
-        if (!guard_slice_is_open(slice))
+        if (!guard_cgroup_is_open(g) || g->excluded)
             continue;
-        r = check(l, slice, read_slice(l, slice, &s.slices[s.n], now));
-        if (r >= 0 && guard_slice_is_open(slice))
-            ret_slices[s.n++] = slice;
+        r = check(l, g, read_cgroup(l, g, &s->cgroups[s->n], now));
+        if (r < 0 || !guard_cgroup_is_open(g))
+            continue;
+        if (is_lifted(l, g, strain || g->strain.lifted, now))
+            r = lift(l, g);
+        else
+            l->planned[s->n++] = g;
     }
+    return r;
+}
+
+/* Memory after the cgroups: what was taken in between is missing from the lines, not promised twice. */
+static int read_all(struct guard_lines *l, uint64_t headroom, uint64_t now)
+{
+    struct guard_sample s = { .headroom = headroom, .leaving = l->leaving };
+    int r = read_cgroups(l, &s, now);
+
     if (r < 0)
         return r;
-    if (s.n == 0)
+    if (s.n + l->lifted == 0)
         return -ENOENT;
     r = read_memory(l, &s);
     if (r < 0) {
@@ -262,7 +236,7 @@ static int save(struct guard_lines *l)
 
     if (!l->saved_is_stale)
         return 0;
-    r = guard_saved_write(l->saved, l->slices, l->n_all);
+    r = guard_saved_write(l->saved, l->cgroups.list, l->cgroups.n);
     if (r < 0)
         (void)snprintf(l->where, sizeof(l->where), "saved state");
     else
@@ -270,16 +244,35 @@ static int save(struct guard_lines *l)
     return r;
 }
 
+static int write_lines(struct guard_lines *l)
+{
+    bool written = false;
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && i < l->sample.n; i++) {
+        if (!l->plan.write[i])
+            continue;
+        written = true;
+        r = check(l, l->planned[i], write_line(l, l->planned[i], l->plan.lines[i]));
+    }
+    if (written)
+        (void)guard_cgroups_take_events(&l->cgroups);
+    return r;
+}
+
 int guard_lines_look(struct guard_lines *l, uint64_t headroom, uint64_t now)
 {
-    struct guard_slice *slices[GUARD_SLICES_MAX];
-    bool written = false;
     int r;
 
-    if (!l->armed)
+    if (!l->armed) {
         l->cpus = (uint32_t)CLAMP_TO(sysconf(_SC_NPROCESSORS_ONLN), 1, 4096);
-    open_missing(l);
-    r = read_all(l, headroom, now, slices);
+        look_for_oomd(l);
+    }
+    if (!l->armed || l->cgroups.stale || now >= l->scanned_at + GUARD_SCAN_USEC) {
+        l->scanned_at = now;
+        guard_cgroups_scan(&l->cgroups);
+    }
+    r = read_all(l, headroom, now);
     if (r >= 0)
         r = save(l);
     if (r < 0)
@@ -288,74 +281,75 @@ int guard_lines_look(struct guard_lines *l, uint64_t headroom, uint64_t now)
         l->breaches = 0;
     guard_plan(&l->sample, &l->plan);
     l->armed = true;
-    for (size_t i = 0; r >= 0 && i < l->sample.n; i++) {
-        if (!l->plan.write[i])
-            continue;
-        written = true;
-        r = check(l, slices[i], write_line(l, slices[i], l->plan.lines[i]));
-    }
-    if (written)
-        guard_lines_forget_writes(l);
-    return r;
+    return write_lines(l);
 }
 
 /* Somebody else's value stands as it is. */
-static int disarm_slice(struct guard_lines *l, struct guard_slice *s)
+static int disarm_cgroup(struct guard_lines *l, struct guard_cgroup *s)
 {
-    struct guard_slice_sample sample;
-    int r = guard_slice_read(s, false, &sample);
+    struct guard_cgroup_sample sample;
+    int r = guard_cgroup_read(s, false, &sample);
 
-    if (r < 0 || !guard_slice_is_ours(s))
+    if (r < 0 || !guard_cgroup_is_ours(s))
         return r;
     return write_line(l, s, s->limit);
 }
 
-/* From this slice on; what is done and not held any more is forgotten. One that would not be written is
- * remembered, so that our line is never taken for the administrator's. */
-static int take_back(struct guard_lines *l, size_t from)
+/* The excluded cgroups, or all. A line that would not be taken back is remembered, so that it is never taken
+ * for the administrator's. */
+static int take_back(struct guard_lines *l, bool excluded_only)
 {
-    size_t n = MAX_OF(from, l->n), n_all = l->n_all;
     int error = 0;
 
-    for (size_t i = from; i < n_all; i++) {
-        struct guard_slice *s = &l->slices[i];
-        int r = has_our_line(s) ? check(l, s, disarm_slice(l, s)) : 0;
+    for (size_t i = 0; i < l->cgroups.n; i++) {
+        struct guard_cgroup *g = &l->cgroups.list[i];
+        int r;
 
+        if (excluded_only && !g->excluded)
+            continue;
+        r = has_our_line(g) ? check(l, g, disarm_cgroup(l, g)) : 0;
         if (r >= 0)
-            guard_slice_close(s);
+            guard_cgroup_close(g);
         else if (error == 0)
             error = r;
-        if (i >= n && r < 0)
-            l->slices[n++] = *s;
     }
-    l->n_all = n;
     l->left = error < 0;
+    l->cgroups.stale = true;
     return error;
+}
+
+int guard_lines_exclude(struct guard_lines *l, const char *names)
+{
+    guard_cgroups_exclude(&l->cgroups, names);
+    return l->armed ? take_back(l, true) : 0;
 }
 
 int guard_lines_disarm(struct guard_lines *l)
 {
     bool saved = l->armed || l->left;
-    int error = take_back(l, 0);
+    int error = take_back(l, false);
 
     if (error == 0 && saved && unlink(l->saved) < 0 && errno != ENOENT)
         error = -errno;
     l->armed = false;
     l->saved_is_stale = true;
     l->breaches = 0;
-    guard_lines_forget_writes(l);
+    (void)guard_cgroups_take_events(&l->cgroups);
     return error;
 }
 
 int guard_lines_retry(struct guard_lines *l)
 {
-    return !l->left ? 0 : l->armed ? take_back(l, l->n) : guard_lines_disarm(l);
+    return !l->left ? 0 : l->armed ? take_back(l, true) : guard_lines_disarm(l);
 }
 
 bool guard_lines_breached(const struct guard_lines *l, uint64_t now)
 {
-    for (size_t i = 0; i < l->n; i++)
-        if (l->slices[i].breached_at > 0 && now - l->slices[i].breached_at < GUARD_BREACHED_USEC)
+    for (size_t i = 0; i < l->cgroups.n; i++) {
+        const struct guard_cgroup *g = &l->cgroups.list[i];
+
+        if (g->breached_at > 0 && now - g->breached_at < GUARD_BREACHED_USEC)
             return true;
+    }
     return false;
 }

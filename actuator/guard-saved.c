@@ -8,17 +8,28 @@
 #include "procfile.h"
 
 #define GROUP "Guard"
-#define SIZE_MAX_BYTES 4096
+/* 64 cgroups with names of 255 bytes, each byte escaped. */
+#define SIZE_MAX_BYTES (64 * 1024)
 
-int guard_saved_write(const char *path, const struct guard_slice *slices, size_t n)
+/* A key may hold no "=", "[" or space at its end; a directory's name may. Names that systemd gives stay as
+ * they are. */
+static char *key_of(const char *name)
+{
+    return g_uri_escape_string(name, ":@", false);
+}
+
+int guard_saved_write(const char *path, const struct guard_cgroup *cgroups, size_t n)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autoptr(GError) error = NULL;
 
-    for (size_t i = 0; i < n; i++)
-        if (slices[i].begun)
-            g_key_file_set_string(file, GROUP, slices[i].name,
-                    guard_line_format((char[GUARD_LINE_TEXT_MAX]){ 0 }, slices[i].limit));
+    for (size_t i = 0; i < n; i++) {
+        g_autofree char *key = key_of(cgroups[i].name);
+
+        if (cgroups[i].begun)
+            g_key_file_set_string(
+                    file, GROUP, key, guard_line_format((char[GUARD_LINE_TEXT_MAX]){ 0 }, cgroups[i].limit));
+    }
     if (!g_key_file_save_to_file(file, path, &error)) {
         log_debug("guard: %s", error->message);
         return -EIO;
@@ -26,14 +37,15 @@ int guard_saved_write(const char *path, const struct guard_slice *slices, size_t
     return 0;
 }
 
-static int restore_one(GKeyFile *file, const char *name, const char *cgroup)
+static int restore_one(GKeyFile *file, const char *key, const char *cgroup)
 {
-    g_autofree char *value = g_key_file_get_string(file, GROUP, name, NULL);
+    g_autofree char *value = g_key_file_get_string(file, GROUP, key, NULL);
+    g_autofree char *name = g_uri_unescape_string(key, "/");
     char path[PATH_MAX];
     uint64_t line;
     int r;
 
-    if (!value || !guard_slice_name_is_valid(name) || guard_line_parse(value, &line) < 0)
+    if (!value || !name || !guard_cgroup_name_is_valid(name) || guard_line_parse(value, &line) < 0)
         return -EBADMSG;
     if (snprintf(path, sizeof(path), "%s/%s/memory.high", cgroup, name) >= (int)sizeof(path))
         return -ENAMETOOLONG;
@@ -45,10 +57,10 @@ int guard_saved_restore(const char *path, const char *cgroup)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_auto(GStrv) names = NULL;
-    char text[SIZE_MAX_BYTES];
+    g_autofree char *text = g_malloc(SIZE_MAX_BYTES);
     int written = 0, error = 0;
     size_t len;
-    int r = procfile_read(path, text, sizeof(text), &len);
+    int r = procfile_read(path, text, SIZE_MAX_BYTES, &len);
 
     if (r == -ENOENT)
         return 0;

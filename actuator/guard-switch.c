@@ -48,7 +48,7 @@ const char *guard_off_text(enum guard_off off)
         [GUARD_OFF_CALLER_LEFT] = "the connection that armed it was closed",
         [GUARD_OFF_STALE] = "not armed again in time",
         [GUARD_OFF_STALLED] = "a line was held for 20 s and nothing was plugged",
-        [GUARD_OFF_NO_SLICE] = "none of the slices is there",
+        [GUARD_OFF_NO_CGROUP] = "no top-level cgroup may have a line",
         [GUARD_OFF_FAULT] = "fault",
         [GUARD_OFF_EXIT] = "the actuator is being stopped",
     };

@@ -18,7 +18,7 @@ enum guard_off {
     GUARD_OFF_CALLER_LEFT, /* the connection that armed it was closed */
     GUARD_OFF_STALE,       /* not armed again in time */
     GUARD_OFF_STALLED,     /* a line was held for long, and nothing was plugged */
-    GUARD_OFF_NO_SLICE,
+    GUARD_OFF_NO_CGROUP,
     GUARD_OFF_FAULT, /* a file cannot be read or written */
     GUARD_OFF_EXIT,
     _GUARD_OFF_MAX,

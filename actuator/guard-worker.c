@@ -29,7 +29,7 @@ struct guard_worker {
     struct guard_order order;
     bool ordered;
     bool stop;
-    char *slices; /* new ones */
+    char *excluded; /* new ones */
     struct guard_status status;
 
     /* The worker's own. */
@@ -38,6 +38,8 @@ struct guard_worker {
     struct guard_status last; /* as told */
     enum guard_off handled;   /* what was done last: GUARD_ON, or disarmed for this */
     struct guard_hold hold;
+    uint64_t held_since;      /* 0: nobody waits */
+    struct guard_status held; /* its hold_* of the last hold */
     uint64_t looked_at;
     uint64_t look_at; /* USEC_FOREVER: when something happens */
     uint64_t moving_until;
@@ -65,7 +67,8 @@ static void drain_event(int fd)
 static void tell(struct guard_worker *w, const struct guard_status *s)
 {
     bool news = s->off != w->last.off || s->error != w->last.error || s->headroom != w->last.headroom ||
-                s->n != w->last.n || s->breached != w->last.breached;
+                s->n != w->last.n || s->breached != w->last.breached || s->held != w->last.held ||
+                s->holds != w->last.holds || s->lifted != w->last.lifted || s->left_out != w->last.left_out;
 
     w->last = *s;
     (void)pthread_mutex_lock(&w->lock);
@@ -73,6 +76,32 @@ static void tell(struct guard_worker *w, const struct guard_status *s)
     (void)pthread_mutex_unlock(&w->lock);
     if (news)
         raise_event(w->told);
+}
+
+/* How long somebody waits, and at whose line. */
+static void follow_hold(struct guard_worker *w, uint64_t now)
+{
+    const struct guard_lines *l = &w->lines;
+    bool held = l->armed && l->plan.any_held;
+
+    if (held && w->held_since == 0) {
+        w->held_since = now;
+        for (size_t i = 0; i < l->sample.n; i++)
+            if (l->plan.held[i])
+                (void)snprintf(w->held.hold_name, sizeof(w->held.hold_name), "%s", l->planned[i]->name);
+    } else if (!held && w->held_since > 0) {
+        w->held.holds++;
+        w->held.hold_usec = now - w->held_since;
+        w->held_since = 0;
+    }
+}
+
+static void put_hold(const struct guard_worker *w, struct guard_status *s)
+{
+    s->held = w->held_since > 0;
+    s->holds = w->held.holds;
+    s->hold_usec = w->held.hold_usec;
+    (void)memcpy(s->hold_name, w->held.hold_name, sizeof(s->hold_name));
 }
 
 static void tell_armed(struct guard_worker *w, uint64_t now)
@@ -84,18 +113,22 @@ static void tell_armed(struct guard_worker *w, uint64_t now)
         .free = l->sample.free,
         .available = l->sample.available,
         .n = l->sample.n,
+        .left_out = l->cgroups.left_out,
+        .lifted = l->lifted,
         .breached = guard_lines_breached(l, now),
         .mode = l->plan.mode,
         .breaches = l->breaches,
     };
 
     for (size_t i = 0; i < l->sample.n; i++) {
-        s.usage += l->sample.slices[i].usage;
+        s.usage += l->sample.cgroups[i].usage;
         s.lines += l->plan.lines[i];
     }
     /* The last count stays to be told when it is over. */
     if (!s.breached && w->last.breached)
         s.breaches = w->last.breaches;
+    follow_hold(w, now);
+    put_hold(w, &s);
     w->handled = GUARD_ON;
     tell(w, &s);
 }
@@ -116,18 +149,22 @@ static void disarm(struct guard_worker *w, enum guard_off off, int error)
         (void)snprintf(s.where, sizeof(s.where), "%s", w->lines.where);
     w->look_at = USEC_FOREVER;
     w->moving_until = 0;
+    follow_hold(w, now_usec());
+    put_hold(w, &s);
     tell(w, &s);
 }
 
 static void look(struct guard_worker *w, uint64_t now)
 {
-    int r = guard_lines_look(&w->lines, w->now.headroom, now);
+    int r;
 
+    w->lines.leaving = sub_floor(w->now.size, w->now.requested_size);
+    r = guard_lines_look(&w->lines, w->now.headroom, now);
     if (r < 0) {
-        disarm(w, r == -ENOENT ? GUARD_OFF_NO_SLICE : GUARD_OFF_FAULT, r == -ENOENT ? 0 : r);
+        disarm(w, r == -ENOENT ? GUARD_OFF_NO_CGROUP : GUARD_OFF_FAULT, r == -ENOENT ? 0 : r);
         return;
     }
-    if (guard_hold_step(&w->hold, w->lines.plan.mode == GUARD_HOLDING, w->now.requested_size, now)) {
+    if (guard_hold_step(&w->hold, w->lines.plan.any_held, w->now.requested_size, now)) {
         disarm(w, GUARD_OFF_STALLED, 0);
         return;
     }
@@ -147,11 +184,11 @@ static void look_soon(struct guard_worker *w, uint64_t pause)
 /* What the loop wants; true: the end. */
 static bool take_order(struct guard_worker *w, uint64_t now)
 {
-    char *slices;
+    char *excluded;
     bool ordered, stop;
 
     (void)pthread_mutex_lock(&w->lock);
-    slices = TAKE_PTR(w->slices);
+    excluded = TAKE_PTR(w->excluded);
     ordered = w->ordered;
     stop = w->stop;
     w->now = w->order;
@@ -159,11 +196,10 @@ static bool take_order(struct guard_worker *w, uint64_t now)
     w->order.moved = false;
     (void)pthread_mutex_unlock(&w->lock);
 
-    if (slices) {
-        if (w->lines.armed)
-            disarm(w, GUARD_OFF_ASKED, 0);
-        guard_lines_set_slices(&w->lines, slices);
-        free(slices);
+    if (excluded) {
+        if (guard_lines_exclude(&w->lines, excluded) < 0)
+            w->retry_at = now + RETRY_USEC;
+        free(excluded);
         look_soon(w, 0);
     }
     if (w->now.moved) {
@@ -217,29 +253,33 @@ static int timeout_until(uint64_t at, uint64_t now)
 static void wait_for_something(struct guard_worker *w)
 {
     uint64_t now = now_usec(), until = w->look_at;
-    struct pollfd fds[2 + GUARD_SLICES_MAX] = {
+    struct pollfd fds[2 + GUARD_CGROUPS_MAX] = {
         { .fd = w->wake, .events = POLLIN },
-        { .fd = w->lines.inotify, .events = POLLIN },
+        { .fd = w->lines.cgroups.inotify, .events = POLLIN },
     };
     size_t n = 2;
 
     if (w->now.off == GUARD_ON && w->lines.armed)
         until = MIN_OF(until, w->now.until);
     until = MIN_OF(until, w->retry_at);
-    /* A look that is due soon reads the counters anyway, and a slice held at its line would wake us every 10
+    /* A look that is due soon reads the counters anyway, and a cgroup held at its line would wake us every 10
      * ms. */
     if (w->lines.armed && (w->look_at == USEC_FOREVER || w->look_at > now + GUARD_LOOK_MIN_USEC))
-        for (size_t i = 0; i < w->lines.n; i++)
-            fds[n++] = (struct pollfd){ .fd = guard_slice_watch_fd(&w->lines.slices[i]), .events = POLLPRI };
+        for (size_t i = 0; i < w->lines.cgroups.n; i++)
+            fds[n++] = (struct pollfd){ .fd = guard_cgroup_watch_fd(&w->lines.cgroups.list[i]),
+                .events = POLLPRI };
     if (poll(fds, (nfds_t)n, timeout_until(until, now)) <= 0)
         return;
     if (fds[0].revents & POLLIN)
         drain_event(w->wake);
+    if (fds[1].revents & POLLIN)
+        (void)guard_cgroups_take_events(&w->lines.cgroups);
     for (size_t i = 1; i < n; i++)
         if (fds[i].revents != 0 && w->lines.armed)
             look_soon(w, GUARD_LOOK_MIN_USEC);
-    if (fds[1].revents & POLLIN)
-        guard_lines_forget_writes(&w->lines);
+    /* A cgroup that was just made gets its line at once. */
+    if (w->lines.cgroups.stale && w->lines.armed)
+        look_soon(w, 0);
 }
 
 static void *worker_main(void *userdata)
@@ -292,7 +332,7 @@ static void worker_clear(struct guard_worker *w)
     closep(&w->wake);
     closep(&w->told);
     (void)pthread_mutex_destroy(&w->lock);
-    free(w->slices);
+    free(w->excluded);
     free(w);
 }
 
@@ -339,15 +379,15 @@ int guard_worker_fd(const struct guard_worker *w)
     return w->told;
 }
 
-void guard_worker_set_slices(struct guard_worker *w, const char *slices)
+void guard_worker_exclude(struct guard_worker *w, const char *names)
 {
-    char *copy = strdup(slices), *old;
+    char *copy = strdup(names), *old;
 
     if (!copy)
         return;
     (void)pthread_mutex_lock(&w->lock);
-    old = w->slices;
-    w->slices = copy;
+    old = w->excluded;
+    w->excluded = copy;
     (void)pthread_mutex_unlock(&w->lock);
     free(old);
     raise_event(w->wake);

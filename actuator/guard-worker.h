@@ -4,7 +4,7 @@
 #include "guard-switch.h"
 #include "guard.h"
 
-/* The thread that reads and writes the slices: a write of memory.high may wait for reclaim, which the event
+/* The thread that reads and writes the cgroups: a write of memory.high may wait for reclaim, which the event
  * loop must not. It waits for breaches and for other writers itself, and keeps the deadline, so the guard
  * ends by itself when the loop hangs. */
 struct guard_worker;
@@ -21,6 +21,7 @@ struct guard_order {
     uint64_t headroom;
     uint64_t until; /* µs; off by itself then */
     bool moved;     /* the size moves: look often for a while */
+    uint64_t size;
     uint64_t requested_size;
 };
 
@@ -32,10 +33,16 @@ struct guard_status {
     uint64_t headroom; /* in force; 0 when off */
     uint64_t free;     /* at the last look that changed anything here */
     uint64_t available;
-    size_t n;       /* slices with a line */
-    uint64_t usage; /* of them together */
-    uint64_t lines; /* the sum of theirs */
-    bool breached;  /* one is, or was not long ago */
+    size_t n;        /* cgroups with a line */
+    size_t left_out; /* and without one, of which there are too many */
+    size_t lifted;   /* and whose line was lifted because of their pressure */
+    uint64_t usage;  /* of them together */
+    uint64_t lines;  /* the sum of theirs */
+    bool breached;   /* one is, or was not long ago */
+    bool held;       /* tasks wait at one now */
+    uint64_t holds;  /* that have ended; of the last one: */
+    uint64_t hold_usec;
+    char hold_name[GUARD_NAME_MAX + 1];
     enum guard_mode mode;
     uint64_t breaches; /* of this episode */
 };
@@ -47,8 +54,8 @@ struct guard_worker *guard_worker_free(struct guard_worker *w);
 /* Becomes readable when the status has changed so far that people are told; it stays the worker's. */
 int guard_worker_fd(const struct guard_worker *w);
 
-/* None of these waits. slices: names with spaces between them, valid ones. */
-void guard_worker_set_slices(struct guard_worker *w, const char *slices);
+/* None of these waits. names: cgroups to leave alone, with spaces between them. */
+void guard_worker_exclude(struct guard_worker *w, const char *names);
 void guard_worker_order(struct guard_worker *w, const struct guard_order *order);
 /* Empties the fd. */
 void guard_worker_status(struct guard_worker *w, struct guard_status *ret);

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "guard.h"
 
-#include <ctype.h>
-
 /* A line is rounded up to this: finer is noise. */
 #define LINE_GRAIN MIB(1)
-/* What a slice that is quiet may take before it is looked at. */
-#define SLACK MIB(8)
+/* What a quiet cgroup may take before its crossing is an event. While another one grows, all quiet ones
+ * together keep a quarter of the room at most. A line of less than 64 MiB is crossed by far with the first
+ * huge page: 2 MiB above 32 MiB make a task sleep for 2 s, above 64 MiB for half a second. */
+#define SLACK_MIN MIB(8)
+#define SLACK_MAX MIB(64)
+#define SLACK_PART 4u
+#define LINE_MIN MIB(64)
+/* What counts as growth between two looks, and what a line leaves at which nobody waits. */
+#define GROWTH_MIN MIB(4)
+#define HELD_ROOM MIB(4)
 
 /* Raised at once where it is wanted, else when it pays; lowered lazily. */
 #define RAISE_BREACHED MIB(1)
@@ -38,22 +44,27 @@ static uint64_t reach(const struct guard_sample *s)
     return MIN_OF(most, s->total / 8);
 }
 
-/* How far all slices may grow together before the kernel zones run short. Half of the cache in them is taken
- * for what they can have back. */
-static uint64_t kernel_room(const struct guard_sample *s)
+/* Without zoneinfo: free memory alone. */
+static uint64_t free_room(const struct guard_sample *s, uint64_t headroom)
 {
-    uint64_t spare;
+    return s->have_zones ? room_to_grow(&s->zones, headroom) : sub_floor(s->free, headroom);
+}
 
-    if (!s->have_zones)
-        return UINT64_MAX;
-    spare = sub_floor(s->kernel_free + s->kernel_file / 2, s->kernel_low + GUARD_KERNEL_HEADROOM);
-    return bytes_mul(spare, GUARD_KERNEL_SHARE, &spare) < 0 ? UINT64_MAX : spare;
+/* With clean page cache, which the kernel drops for whoever allocates. Half of the cache in the kernel zones
+ * counts there. */
+static uint64_t cache_room(const struct guard_sample *s, uint64_t headroom)
+{
+    uint64_t kernel = s->have_zones
+                              ? sub_floor(s->zones.kernel_room + s->zones.kernel_file / 2, ROOM_KERNEL_MIN)
+                              : UINT64_MAX;
+
+    return MIN_OF(sub_floor(s->available, headroom), kernel);
 }
 
 static bool any_breached(const struct guard_sample *s)
 {
     for (size_t i = 0; i < s->n; i++)
-        if (s->slices[i].breached)
+        if (s->cgroups[i].breached)
             return true;
     return false;
 }
@@ -63,46 +74,58 @@ static bool any_breached(const struct guard_sample *s)
  * dropped cache makes room in it, so somebody has to look. */
 static enum guard_mode choose_mode(const struct guard_sample *s, uint64_t headroom)
 {
-    uint64_t spare = MIN_OF(sub_floor(s->available, headroom), kernel_room(s));
+    uint64_t room = free_room(s, headroom);
 
-    if (!any_breached(s))
+    if (!any_breached(s) || room >= reach(s))
         return GUARD_OPEN;
-    if (spare < reach(s))
-        return GUARD_HOLDING;
-    return sub_floor(s->free, headroom) < reach(s) ? GUARD_LIFTED : GUARD_OPEN;
+    return cache_room(s, headroom) < reach(s) ? GUARD_HOLDING : GUARD_LIFTED;
 }
 
-/* In thousandths: one part whatever it uses, three by what it uses, and four times that for who needs it now.
- */
+static bool is_growing(const struct guard_cgroup_sample *cgroup)
+{
+    return cgroup->breached || cgroup->grown >= GROWTH_MIN;
+}
+
+static size_t count_growing(const struct guard_sample *s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n; i++)
+        n += is_growing(&s->cgroups[i]);
+    return n;
+}
+
+/* In thousandths: one part whatever it uses, and three by what it uses. An empty cgroup has no share. */
 static uint64_t weight(const struct guard_sample *s, size_t i)
 {
-    uint64_t sum = 0, own;
+    uint64_t sum = 0;
 
+    if (s->cgroups[i].usage == 0)
+        return 0;
     for (size_t k = 0; k < s->n; k++)
-        sum += s->slices[k].usage >> 10;
-    own = 1000 + (sum > 0 ? 3000 * (s->slices[i].usage >> 10) / sum : 0);
-    return s->slices[i].breached ? 4 * own : own;
+        sum += s->cgroups[k].usage >> 10;
+    return 1000 + (sum > 0 ? 3000 * (s->cgroups[i].usage >> 10) / sum : 0);
 }
 
 static uint64_t share_of(uint64_t grow, uint64_t part, uint64_t whole)
 {
-    /* whole is at most GUARD_SLICES_MAX x 16000. */
-    return grow / whole * part + grow % whole * part / whole;
+    /* whole is at most GUARD_CGROUPS_MAX x 4000. */
+    return whole == 0 ? 0 : grow / whole * part + grow % whole * part / whole;
 }
 
-/* What a slice has to give back of its clean cache now: its part of what is missing of the headroom, and no
- * more than a 20th of it, since an allocation waits by the square of how far its slice is above the line. */
+/* What a cgroup has to give back of its clean cache now: its part of what is missing of the headroom, and no
+ * more than a 20th of it, since an allocation waits by the square of how far its cgroup is above the line. */
 static uint64_t give_back(const struct guard_sample *s, size_t i, uint64_t missing)
 {
     uint64_t clean = 0, part;
 
     for (size_t k = 0; k < s->n; k++)
-        clean += s->slices[k].clean;
+        clean += s->cgroups[k].clean;
     if (clean == 0)
         return 0;
     part = bytes_share(MIN_OF(missing, clean),
-            (uint32_t)((s->slices[i].clean >> 10) * PERMYRIAD_ONE / MAX_OF(clean >> 10, 1)));
-    return MIN_OF(MIN_OF(part, s->slices[i].clean), s->slices[i].usage / 20);
+            (uint32_t)((s->cgroups[i].clean >> 10) * PERMYRIAD_ONE / MAX_OF(clean >> 10, 1)));
+    return MIN_OF(MIN_OF(part, s->cgroups[i].clean), s->cgroups[i].usage / 20);
 }
 
 static uint64_t round_line(uint64_t line)
@@ -110,40 +133,64 @@ static uint64_t round_line(uint64_t line)
     return bytes_round_up(line, LINE_GRAIN, &line) < 0 ? GUARD_NO_LINE : line;
 }
 
-/* Nothing to grow into: a line that the slice has overrun stays where it is, else each look would make the
- * overrun good, and the slices that are quiet keep their slack. */
+/* Nothing to grow into: a line that the cgroup has overrun stays where it is, else each look would make the
+ * overrun good, and the cgroups that are quiet keep their slack. */
 static uint64_t holding_line(const struct guard_sample *s, size_t i, uint64_t missing)
 {
-    const struct guard_slice_sample *slice = &s->slices[i];
-    uint64_t line = slice->breached ? slice->usage - give_back(s, i, missing) : slice->usage + SLACK;
+    const struct guard_cgroup_sample *cgroup = &s->cgroups[i];
+    uint64_t line = cgroup->breached ? cgroup->usage - give_back(s, i, missing) : cgroup->usage + SLACK_MIN;
 
-    return MIN_OF(MIN_OF(round_line(line), slice->line), slice->limit);
+    return MIN_OF(MIN_OF(round_line(line), cgroup->line), cgroup->limit);
+}
+
+/* The room goes to the cgroups that grow; the quiet ones keep a little. While none grows all share it, as any
+ * may begin. */
+static uint64_t share(const struct guard_sample *s, size_t i, uint64_t grow, bool holding)
+{
+    size_t growing = count_growing(s);
+    uint64_t slack = CLAMP_TO(grow / SLACK_PART / s->n, holding ? LINE_GRAIN : SLACK_MIN, SLACK_MAX),
+             whole = 0;
+
+    if (growing > 0 && !is_growing(&s->cgroups[i]))
+        return slack;
+    if (growing > 0)
+        grow = sub_floor(grow, slack * (s->n - growing));
+    for (size_t k = 0; k < s->n; k++)
+        if (growing == 0 || is_growing(&s->cgroups[k]))
+            whole += weight(s, k);
+    return share_of(grow, weight(s, i), whole) + (growing > 0 ? 0 : SLACK_MIN);
 }
 
 static uint64_t line_of(const struct guard_sample *s, size_t i, const struct guard_plan *p)
 {
-    const struct guard_slice_sample *slice = &s->slices[i];
-    uint64_t whole = 0, line;
+    const struct guard_cgroup_sample *cgroup = &s->cgroups[i];
+    uint64_t line;
 
     if (p->mode == GUARD_HOLDING && p->grow == 0)
         return holding_line(s, i, sub_floor(p->headroom, s->free));
-    for (size_t k = 0; k < s->n; k++)
-        whole += weight(s, k);
-    line = slice->usage + share_of(p->grow, weight(s, i), whole);
-    if (!slice->breached)
-        line += SLACK;
-    return MIN_OF(round_line(line), slice->limit);
+    line = cgroup->usage + share(s, i, p->grow, p->mode == GUARD_HOLDING);
+    if (p->mode != GUARD_HOLDING)
+        line = MAX_OF(line, LINE_MIN);
+    return MIN_OF(round_line(line), cgroup->limit);
 }
 
-static bool far_enough(const struct guard_slice_sample *slice, uint64_t line, enum guard_mode mode)
+/* Is it at its line, and is that line ours? */
+static bool is_held(const struct guard_cgroup_sample *cgroup, uint64_t line, enum guard_mode mode)
 {
-    if (slice->line == GUARD_NO_LINE || slice->line > slice->limit)
-        return line != slice->line;
-    if (line > slice->line)
-        return line - slice->line >= (slice->breached ? RAISE_BREACHED : MAX_OF(RAISE_MIN, slice->line / 64));
+    return mode == GUARD_HOLDING && cgroup->breached && line < cgroup->limit &&
+           line < cgroup->usage + HELD_ROOM;
+}
+
+static bool far_enough(const struct guard_cgroup_sample *cgroup, uint64_t line, enum guard_mode mode)
+{
+    if (cgroup->line == GUARD_NO_LINE || cgroup->line > cgroup->limit)
+        return line != cgroup->line;
+    if (line > cgroup->line)
+        return line - cgroup->line >=
+               (cgroup->breached ? RAISE_BREACHED : MAX_OF(RAISE_MIN, cgroup->line / 64));
     if (mode == GUARD_HOLDING)
-        return line < slice->line;
-    return slice->line - line >= MAX_OF(LOWER_MIN, slice->line / 32);
+        return line < cgroup->line;
+    return cgroup->line - line >= MAX_OF(LOWER_MIN, cgroup->line / 32);
 }
 
 /* What is available above what is held back, over the fastest that it could go. */
@@ -160,28 +207,23 @@ static uint64_t look_again(const struct guard_sample *s, const struct guard_plan
 void guard_plan(const struct guard_sample *s, struct guard_plan *ret)
 {
     struct guard_plan p = { .headroom = guard_headroom(s->headroom, s->total, s->cpus) };
+    uint64_t keep = p.headroom + s->leaving;
 
-    p.mode = choose_mode(s, p.headroom);
-    p.grow = sub_floor(p.mode == GUARD_LIFTED ? s->available : s->free, p.headroom);
-    p.grow = MIN_OF(p.grow, kernel_room(s));
+    p.mode = choose_mode(s, keep);
+    p.grow = p.mode == GUARD_LIFTED ? cache_room(s, keep) : free_room(s, keep);
     for (size_t i = 0; i < s->n; i++) {
         p.lines[i] = line_of(s, i, &p);
-        p.write[i] = far_enough(&s->slices[i], p.lines[i], p.mode);
+        p.write[i] = far_enough(&s->cgroups[i], p.lines[i], p.mode);
+        p.held[i] = is_held(&s->cgroups[i], p.lines[i], p.mode);
+        p.any_held |= p.held[i];
     }
     p.look_usec = look_again(s, &p);
     *ret = p;
 }
 
-bool guard_slice_name_is_valid(const char *name)
+bool guard_cgroup_name_is_valid(const char *name)
 {
-    const char *dot = strchr(name, '.');
-
-    if (!dot || dot == name || !streq(dot, ".slice") || strlen(name) > GUARD_NAME_MAX)
-        return false;
-    for (const char *p = name; p < dot; p++)
-        if (!isascii((unsigned char)*p) || (!isalnum((unsigned char)*p) && *p != '_'))
-            return false;
-    return !streq(name, "vmtide.slice");
+    return name[0] != '\0' && name[0] != '.' && strlen(name) <= GUARD_NAME_MAX && !strchr(name, '/');
 }
 
 const char *guard_mode_to_string(enum guard_mode mode)

@@ -1,35 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "bytes.h"
+#include "room.h"
 
-/* Where each slice's memory.high line is to stand, pure: no clock, no file. All sizes are bytes. */
+/* Where the memory.high line of each top-level cgroup is to stand, pure: no clock, no file. All sizes are
+ * bytes. */
 
-#define GUARD_SLICES_MAX 8u
-#define GUARD_NAME_MAX 63u
+/* More top-level cgroups than a machine has (systemd makes some 15, lxc two for each container). */
+#define GUARD_CGROUPS_MAX 64u
+#define GUARD_NAME_MAX 255u
 /* A line that is not there: memory.high reads "max". */
 #define GUARD_NO_LINE UINT64_MAX
 
 /* Free memory that no line may promise. Measured with bursts of 3.5 GB: 64 and 128 MiB were killed (page
  * tables, DMA32 at its min watermark), 192 MiB survived. */
 #define GUARD_HEADROOM_MIN MIB(192)
-/* The part of the headroom that has to be in the kernel zones, above their low watermark. */
-#define GUARD_KERNEL_HEADROOM MIB(32)
-/* What a slice grows by costs the kernel zones at most one part in this many (page tables are 1/512 of dense
- * anonymous memory; 20 MB forks come to 1/20). */
-#define GUARD_KERNEL_SHARE 16u
 /* What a processor can touch in a second: measured 1 to 1.5 GiB on current machines. */
 #define GUARD_CPU_RATE MIB(1536)
 /* Between two looks while something goes on. */
 #define GUARD_LOOK_MIN_USEC (20 * USEC_PER_MSEC)
 #define GUARD_LOOK_MAX_USEC (50 * USEC_PER_MSEC)
 
-struct guard_slice_sample {
+struct guard_cgroup_sample {
     uint64_t usage;
     uint64_t clean; /* page cache of it that can be dropped at once; 0 when not known */
     uint64_t line;  /* as it stands; GUARD_NO_LINE: none */
     uint64_t limit; /* the administrator's, which no line exceeds; GUARD_NO_LINE: none */
-    bool breached;  /* not long ago */
+    bool breached;  /* its line was crossed, not long ago */
+    uint64_t grown; /* usage since the last look */
 };
 
 struct guard_sample {
@@ -37,13 +35,12 @@ struct guard_sample {
     uint64_t free;
     uint64_t available;
     bool have_zones;
-    uint64_t kernel_free;
-    uint64_t kernel_low;
-    uint64_t kernel_file;
+    struct zoneinfo zones;
     uint32_t cpus;
     uint64_t headroom; /* asked for */
+    uint64_t leaving;  /* that is being unplugged: free, but soon gone */
     size_t n;
-    struct guard_slice_sample slices[GUARD_SLICES_MAX];
+    struct guard_cgroup_sample cgroups[GUARD_CGROUPS_MAX];
 };
 
 /* In what way the lines hold. */
@@ -60,10 +57,12 @@ enum guard_mode {
 struct guard_plan {
     enum guard_mode mode;
     uint64_t headroom; /* in force */
-    uint64_t grow;     /* what the slices may grow by together */
-    uint64_t lines[GUARD_SLICES_MAX];
-    bool write[GUARD_SLICES_MAX]; /* the line has moved far enough to be written */
-    uint64_t look_usec;           /* look again after this; USEC_FOREVER: when something happens */
+    uint64_t grow;     /* what the cgroups may grow by together */
+    uint64_t lines[GUARD_CGROUPS_MAX];
+    bool write[GUARD_CGROUPS_MAX]; /* the line has moved far enough to be written */
+    bool held[GUARD_CGROUPS_MAX];  /* tasks wait at this line: nothing is left for it to grow into */
+    bool any_held;
+    uint64_t look_usec; /* look again after this; USEC_FOREVER: when something happens */
 };
 
 /* The headroom in force: what was asked for, never less than GUARD_HEADROOM_MIN, and more with memory and
@@ -74,8 +73,7 @@ uint64_t guard_headroom(uint64_t asked, uint64_t total, uint32_t cpus);
 
 void guard_plan(const struct guard_sample *s, struct guard_plan *ret);
 
-/* A top-level slice: "user.slice", not "a-b.slice" (its parent counts its memory already), not "-.slice" and
- * not the daemons' own. */
-bool guard_slice_name_is_valid(const char *name);
+/* A name that a directory may have, without the dot of "." and "..". */
+bool guard_cgroup_name_is_valid(const char *name);
 
 const char *guard_mode_to_string(enum guard_mode mode);

@@ -234,6 +234,11 @@ int hotplug_set_policy(const char *sysfs, enum hotplug_onlining policy)
     return r < 0 ? r : r || changed;
 }
 
+int hotplug_set_kernel_policy(const char *sysfs)
+{
+    return set_word(sysfs, AUTO_ONLINE, "online_kernel");
+}
+
 /* "memory12" is the block at 12 x block size. */
 static bool parse_block(const char *name, uint64_t *ret_number)
 {

@@ -29,6 +29,10 @@ enum hotplug_onlining hotplug_choose(enum hotplug_onlining wanted, uint64_t boot
  * "offline". */
 int hotplug_set_policy(const char *sysfs, enum hotplug_onlining policy);
 
+/* Has the kernel bring the blocks that are added from now on online in a kernel zone, until
+ * hotplug_set_policy(). */
+int hotplug_set_kernel_policy(const char *sysfs);
+
 /* Brings the hot-added blocks online that wait offline: the driver adds blocks before any daemon runs, and
  * stops for good at 1 GiB of them. Blocks of boot memory are left alone, somebody put those offline on
  * purpose. Returns how many came online; *ret_failed: how many would not. */

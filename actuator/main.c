@@ -9,6 +9,7 @@
 #include "actuator-config.h"
 #include "actuator.h"
 #include "guard-saved.h"
+#include "kernel-setting.h"
 #include "log.h"
 #include "names.h"
 #include "program.h"
@@ -19,6 +20,7 @@
 #define DEFAULT_CONFIG "/etc/vmtide/actuator.conf"
 #define CGROUP "/sys/fs/cgroup"
 #define GUARD_SAVED "/run/vmtide/guard"
+#define KERNEL_SAVED "/run/vmtide/kernel"
 #define LIMITS_SAVED SAVED_LIMITS_PATH
 #define RESERVATIONS_SAVED RESERVE_SAVED_PATH
 
@@ -40,6 +42,7 @@ struct actuator_program {
     char *procfs;
     char *cgroupfs;
     char *guard_saved;
+    char *kernel_saved;
     char *limits_saved;
     char *reservations_saved;
     char *monitor_user;
@@ -63,6 +66,7 @@ static void actuator_program_clear(struct actuator_program *p)
     g_free(p->procfs);
     g_free(p->cgroupfs);
     g_free(p->guard_saved);
+    g_free(p->kernel_saved);
     g_free(p->limits_saved);
     g_free(p->reservations_saved);
     g_free(p->monitor_user);
@@ -91,8 +95,10 @@ static int parse_options(struct actuator_program *p, int argc, char **argv)
                 "Where reservations are kept over a restart (default " RESERVATIONS_SAVED ")", "FILE" },
         { "guard-state", 0, 0, G_OPTION_ARG_FILENAME, &p->guard_saved,
                 "Where memory.high is kept that the guard replaces (default " GUARD_SAVED ")", "PATH" },
+        { "kernel-state", 0, 0, G_OPTION_ARG_FILENAME, &p->kernel_saved,
+                "Where the administrator's kernel settings are kept (default " KERNEL_SAVED ")", "FILE" },
         { "disarm", 0, 0, G_OPTION_ARG_NONE, &p->disarm,
-                "Write back what a killed actuator's guard has replaced, and exit", NULL },
+                "Restore what a killed actuator has changed (memory.high, kernel settings), and exit", NULL },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
     };
 
@@ -176,6 +182,7 @@ static int run(struct actuator_program *p)
         .procfs = p->procfs ?: "/proc",
         .cgroup = p->cgroupfs ?: CGROUP,
         .guard_saved = p->guard_saved ?: GUARD_SAVED,
+        .kernel_saved = p->kernel_saved ?: KERNEL_SAVED,
         .limits_saved = p->limits_saved ?: LIMITS_SAVED,
     };
     int r = find_monitor_user(
@@ -199,7 +206,17 @@ static int run(struct actuator_program *p)
     return service_run(event);
 }
 
-static int disarm(const struct actuator_program *p)
+static int restore_kernel(const struct actuator_program *p)
+{
+    const char *path = p->kernel_saved ?: KERNEL_SAVED;
+    int r = kernel_state_restore(path, p->procfs ?: "/proc");
+
+    if (r < 0)
+        log_error("the kernel settings in %s cannot be restored: %s", path, strerror(-r));
+    return r;
+}
+
+static int restore_lines(const struct actuator_program *p)
 {
     const char *path = p->guard_saved ?: GUARD_SAVED;
     int r = guard_saved_restore(path, p->cgroupfs ?: CGROUP);
@@ -209,6 +226,14 @@ static int disarm(const struct actuator_program *p)
     else if (r > 0)
         log_info("guard: memory.high of %d slices written back", r);
     return r;
+}
+
+/* One failure does not prevent the other. */
+static int disarm(const struct actuator_program *p)
+{
+    int lines = restore_lines(p), kernel = restore_kernel(p);
+
+    return MIN_OF(lines, kernel);
 }
 
 static int program_main(struct actuator_program *p, int argc, char **argv)

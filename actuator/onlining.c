@@ -20,8 +20,11 @@ static void online_waiting(struct onlining *o, enum hotplug_onlining policy)
 void onlining_keep(struct onlining *o, uint64_t max_size, bool look_again)
 {
     enum hotplug_onlining policy = hotplug_choose(o->wanted, o->boot_size, max_size);
-    int changed = hotplug_set_policy(o->sysfs, policy);
+    int changed;
 
+    if (o->kernel)
+        return;
+    changed = hotplug_set_policy(o->sysfs, policy);
     if (changed < 0) {
         log_repeated(&o->fault, now_usec(), LOG_ERR,
                 "onlining policy %s cannot be set: %s; plugged memory may stay offline",
@@ -34,4 +37,18 @@ void onlining_keep(struct onlining *o, uint64_t max_size, bool look_again)
                 max_size == UINT64_MAX ? "not known yet" : FORMAT_BYTES(max_size));
     if (changed > 0 || look_again)
         online_waiting(o, policy);
+}
+
+int onlining_begin_kernel(struct onlining *o)
+{
+    int r = o->wanted == HOTPLUG_KEEP ? -EOPNOTSUPP : hotplug_set_kernel_policy(o->sysfs);
+
+    if (r >= 0)
+        o->kernel = true;
+    return r < 0 ? r : 0;
+}
+
+void onlining_end_kernel(struct onlining *o)
+{
+    o->kernel = false;
 }

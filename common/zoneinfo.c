@@ -11,6 +11,7 @@ struct zone {
     uint64_t managed;
     uint64_t active_file;
     uint64_t inactive_file;
+    uint64_t protection; /* pages that user allocations must leave */
 };
 
 static const struct field table[] = {
@@ -71,6 +72,30 @@ static int parse_field(struct fields *f, const char *line, const char *end)
     return fields_set(f, name, (size_t)(name_end - name), value, 1);
 }
 
+/* "        protection: (0, 874, 874, 1898, 1898)": lowmem_reserve[] of the zone, by the zone that an
+ * allocation would prefer. User pages prefer Movable, and the entries grow with the zone, so the largest is
+ * theirs. */
+static int parse_protection(struct zone *zone, const char *line, const char *end)
+{
+    static const char name[] = "protection: (";
+    const char *p = line;
+
+    while (p < end && *p == ' ')
+        p++;
+    if ((size_t)(end - p) < sizeof(name) - 1 || memcmp(p, name, sizeof(name) - 1) != 0)
+        return 0;
+    for (p += sizeof(name) - 1; p < end; p++) {
+        uint64_t value;
+
+        if (*p < '0' || *p > '9')
+            continue;
+        if (fields_number(&p, &value) < 0)
+            return -ERANGE;
+        zone->protection = MAX_OF(zone->protection, value);
+    }
+    return 0;
+}
+
 static int add_pages(uint64_t *sum, uint64_t pages, uint64_t page_size)
 {
     uint64_t bytes;
@@ -80,29 +105,42 @@ static int add_pages(uint64_t *sum, uint64_t pages, uint64_t page_size)
     return 0;
 }
 
-static int add_zone(struct zoneinfo *z, enum zone_kind kind, const struct fields *f, uint64_t page_size)
+static int add_movable(struct zoneinfo *z, const struct zone *zone, uint64_t page_size)
 {
-    const struct zone *zone = f->target;
-    int r = fields_complete(f);
-
-    if (r < 0)
-        return r;
-    if (zone->free > zone->managed)
+    if (add_pages(&z->movable_free, zone->free, page_size) < 0 ||
+            add_pages(&z->movable_managed, zone->managed, page_size) < 0)
         return -ERANGE;
-    if (kind == ZONE_MOVABLE) {
-        r = add_pages(&z->movable_free, zone->free, page_size);
-        return r < 0 ? r : add_pages(&z->movable_managed, zone->managed, page_size);
-    }
-    if (kind != ZONE_KERNEL)
-        return 0;
+    return 0;
+}
+
+static int add_kernel(struct zoneinfo *z, const struct zone *zone, uint64_t page_size)
+{
     if (add_pages(&z->kernel_free, zone->free, page_size) < 0 ||
             add_pages(&z->kernel_min, zone->min, page_size) < 0 ||
             add_pages(&z->kernel_low, zone->low, page_size) < 0 ||
             add_pages(&z->kernel_managed, zone->managed, page_size) < 0 ||
             add_pages(&z->kernel_file, zone->active_file, page_size) < 0 ||
-            add_pages(&z->kernel_file, zone->inactive_file, page_size) < 0)
+            add_pages(&z->kernel_file, zone->inactive_file, page_size) < 0 ||
+            add_pages(&z->kernel_room, sub_floor(zone->free, zone->min), page_size) < 0 ||
+            add_pages(&z->kernel_reserve, MIN_OF(zone->protection, zone->managed), page_size) < 0)
         return -ERANGE;
     return 0;
+}
+
+/* User pages enter a zone while more than its low watermark and its protection are free. */
+static int add_zone(struct zoneinfo *z, enum zone_kind kind, const struct fields *f, uint64_t page_size)
+{
+    const struct zone *zone = f->target;
+    int r = fields_complete(f);
+
+    if (r < 0 || kind == ZONE_OTHER)
+        return r;
+    if (zone->free > zone->managed)
+        return -ERANGE;
+    r = kind == ZONE_MOVABLE ? add_movable(z, zone, page_size) : add_kernel(z, zone, page_size);
+    if (r < 0)
+        return r;
+    return add_pages(&z->user_room, sub_floor(sub_floor(zone->free, zone->low), zone->protection), page_size);
 }
 
 int zoneinfo_parse(const char *text, uint64_t page_size, struct zoneinfo *ret)
@@ -127,6 +165,8 @@ int zoneinfo_parse(const char *text, uint64_t page_size, struct zoneinfo *ret)
             f.seen = 0;
         } else if (begun) {
             r = parse_field(&f, text, end);
+            if (r >= 0)
+                r = parse_protection(&zone, text, end);
             if (r < 0)
                 return r;
         }

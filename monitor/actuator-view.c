@@ -9,6 +9,7 @@ static uint64_t *view_field(struct actuator_view *v, const char *name)
     } fields[] = {
         { "Size", &v->size },
         { "RequestedSize", &v->requested_size },
+        { "BootSize", &v->boot_size },
         { "MinSize", &v->min_size },
         { "MaxSize", &v->max_size },
         { "HostMinSize", &v->host_min_size },
@@ -25,10 +26,18 @@ static uint64_t *view_field(struct actuator_view *v, const char *name)
     return NULL;
 }
 
+static bool *view_flag(struct actuator_view *v, const char *name)
+{
+    if (streq(name, "HostConnected"))
+        return &v->host_connected;
+    return streq(name, "GuardHeld") ? &v->guard_held : NULL;
+}
+
 static int read_property(struct actuator_view *v, sd_bus_message *m)
 {
     const char *name, *contents;
     uint64_t *field;
+    bool *flag;
     char type;
     int r;
 
@@ -38,12 +47,13 @@ static int read_property(struct actuator_view *v, sd_bus_message *m)
     r = sd_bus_message_peek_type(m, &type, &contents);
     if (r < 0)
         return r;
-    if (streq(name, "HostConnected") && streq(contents, "b")) {
+    flag = streq(contents, "b") ? view_flag(v, name) : NULL;
+    if (flag) {
         int b = 0;
 
         r = sd_bus_message_read(m, "v", "b", &b);
         if (r >= 0)
-            v->host_connected = b;
+            *flag = b;
         return r;
     }
     field = view_field(v, name);

@@ -9,6 +9,8 @@
 struct actuator_view {
     bool connected;
     bool host_connected;
+    bool guard_held; /* tasks wait at a line of the guard */
+    uint64_t boot_size;
     uint64_t size;
     uint64_t requested_size;
     uint64_t min_size;

@@ -24,8 +24,57 @@
 /* A grow that has brought nothing for this long is not waited for any more. */
 #define GROW_FORGET_USEC (10 * USEC_PER_SEC)
 
+/* A plug that has brought no block for this long has failed in the driver, which by itself tries again after
+ * 50 s only. A new requested size makes it try at once. Under TCG a block takes some 10 ms. */
+#define PLUG_STUCK_USEC (500 * USEC_PER_MSEC)
+
+/* The kernel has used up half of its reserve: it gets a block. When blocks do not make the kernel zones
+ * larger (the actuator is set to leave the policy alone), they are not asked for soon again. */
+#define KERNEL_LOW_PART 2u
+#define KERNEL_LOW_MIN_USEC (2 * USEC_PER_SEC)
+#define KERNEL_LOW_IN_VAIN_USEC (60 * USEC_PER_SEC)
+#define KERNEL_LOW_MAX_USEC (3600 * USEC_PER_SEC)
+
+static void follow_plug(struct decide_state *s, const struct decide_view *v)
+{
+    if (v->pending == 0)
+        s->plug_moved = 0;
+    else if (s->plug_moved == 0 || v->sample->size != s->plug_size)
+        s->plug_moved = v->now;
+    s->plug_size = v->sample->size;
+}
+
+uint64_t decide_coming(const struct decide_state *s, const struct decide_view *v)
+{
+    return s->plug_moved > 0 && v->now >= s->plug_moved + PLUG_STUCK_USEC ? 0 : v->pending;
+}
+
+static bool plug_is_stuck(const struct decide_view *v)
+{
+    return v->pending > v->coming;
+}
+
+/* Did the block that was asked for the kernel zones reach them? */
+static void follow_kernel_low(struct decide_state *s, const struct decide_view *v)
+{
+    if (s->kernel_low_managed == 0 || v->pending > 0 || v->sample->in_flight || !v->sample->have_zones)
+        return;
+    if (v->sample->zones.kernel_managed > s->kernel_low_managed) {
+        s->kernel_low_usec = 0;
+        s->kernel_low_managed = 0;
+        return;
+    }
+    if (v->now < s->kernel_low_until)
+        return;
+    s->kernel_low_managed = 0;
+    s->kernel_low_usec = CLAMP_TO(s->kernel_low_usec * 2, KERNEL_LOW_IN_VAIN_USEC, KERNEL_LOW_MAX_USEC);
+    s->kernel_low_until = v->now + s->kernel_low_usec;
+}
+
 void decide_follow_grow(struct decide_state *s, const struct decide_view *v)
 {
+    follow_plug(s, v);
+    follow_kernel_low(s, v);
     if (s->grow_asked == 0)
         return;
     if (v->sample->meminfo.total > s->grow_total) {
@@ -50,14 +99,32 @@ static uint64_t kernel_zones_allow(const struct decide_sample *p)
     return spare > UINT64_MAX / MEMMAP_SHARE ? UINT64_MAX : spare * MEMMAP_SHARE;
 }
 
+static bool kernel_is_low(const struct decide_state *s, const struct decide_view *v)
+{
+    const struct zoneinfo *z = &v->sample->zones;
+
+    return v->sample->have_zones && v->sample->boot_size > 0 && z->movable_managed > 0 && v->pending == 0 &&
+           z->kernel_room + z->kernel_file / 2 < v->reserve / KERNEL_LOW_PART &&
+           v->now >= s->kernel_low_until;
+}
+
+static bool standing_is_due(const struct decide_state *s, const struct decide_view *v)
+{
+    return MAX_OF(v->sample->size, v->sample->requested_size) < v->standing && v->now >= s->standing_until;
+}
+
 static enum decide_why need(const struct decide_state *s, const struct decide_view *v)
 {
     uint64_t reserved = v->available - v->usable;
 
-    if (v->available + v->pending < v->headroom)
+    if (v->available + v->coming < v->headroom)
         return DECIDE_SHORT;
+    if (v->sample->guard_held && v->coming == 0)
+        return DECIDE_HELD;
     if (v->projected + reserved < v->headroom)
         return DECIDE_PROJECTED_SHORT;
+    if (kernel_is_low(s, v))
+        return DECIDE_KERNEL_LOW;
     if (v->projected < v->headroom)
         return DECIDE_KERNEL_FLOOR;
     if (v->event && v->available < v->headroom / 4 * PRESSURE_QUARTERS)
@@ -65,23 +132,34 @@ static enum decide_why need(const struct decide_state *s, const struct decide_vi
     if (v->event && v->refault_rate >= REFAULT_GROW_RATE && v->pressure10 >= REFAULT_GROW_PRESSURE &&
             v->now > s->last_grow + USEC_PER_SEC)
         return DECIDE_REFAULTS;
+    if (standing_is_due(s, v))
+        return DECIDE_STANDING;
     return _DECIDE_WHY_INVALID;
 }
 
-static uint64_t step_wanted(const struct decide_state *s, const struct decide_view *v)
+/* What goes in half of a round trip at a rate. */
+static uint64_t cover(const struct decide_view *v, uint64_t rate)
+{
+    uint64_t bytes;
+
+    return __builtin_mul_overflow(rate, v->round_trip / 2, &bytes) ? UINT64_MAX / 2 : bytes / USEC_PER_SEC;
+}
+
+static uint64_t step_wanted(const struct decide_state *s, const struct decide_view *v, enum decide_why why)
 {
     uint64_t block = v->sample->memory_block_size;
     uint64_t deficit = sub_floor(v->headroom + DECIDE_SLACK, v->projected);
     uint64_t most = v->available < v->headroom / 2 ? STEP_STREAK_BLIND_MAX : STEP_STREAK_MAX;
     uint64_t streak = MIN_OF(block * 2 << MIN_OF(s->streak, 8), MAX_OF(most, block));
-    uint64_t cover, wanted;
+    uint64_t wanted;
 
+    if (why == DECIDE_STANDING)
+        return v->standing - MAX_OF(v->sample->size, v->sample->requested_size);
+    if (why == DECIDE_KERNEL_LOW || plug_is_stuck(v))
+        return block;
     /* What goes until it is here is in the projection; this goes until the next one can be, and the
-     * projection has some of that too. */
-    if (__builtin_mul_overflow(v->rate, v->round_trip / 2, &cover))
-        cover = UINT64_MAX;
-    cover /= USEC_PER_SEC;
-    if (__builtin_add_overflow(deficit, cover, &wanted))
+     * projection has some of that too. At a line nothing goes: the rate of the burst before it counts. */
+    if (__builtin_add_overflow(deficit, cover(v, why == DECIDE_HELD ? s->burst_rate : v->rate), &wanted))
         wanted = UINT64_MAX / 2;
     wanted = MAX_OF(wanted, streak);
     if (bytes_round_up(wanted, block, &wanted) < 0)
@@ -89,10 +167,20 @@ static uint64_t step_wanted(const struct decide_state *s, const struct decide_vi
     return wanted;
 }
 
-static void commit_grow(struct decide_state *s, const struct decide_view *v)
+static void commit_grow(struct decide_state *s, const struct decide_view *v, enum decide_why why)
 {
     const struct decide_sample *p = v->sample;
 
+    s->standing_asked = why == DECIDE_STANDING;
+    if (v->pending > 0)
+        s->plug_moved = v->now;
+    if (why == DECIDE_STANDING)
+        return;
+    if (why == DECIDE_KERNEL_LOW) {
+        s->kernel_low_managed = p->zones.kernel_managed;
+        s->kernel_low_until = v->now + KERNEL_LOW_MIN_USEC;
+        return;
+    }
     decide_note_flap(s, v);
     s->streak = s->last_grow > 0 && v->now < MAX_OF(s->last_grow, s->grow_ended) + STREAK_USEC ? s->streak + 1
                                                                                                : 0;
@@ -104,14 +192,37 @@ static void commit_grow(struct decide_state *s, const struct decide_view *v)
     s->shrinking = false;
 }
 
+/* What the kernel zones can pay for. When that is less than a block, one block is asked for all the same: the
+ * driver fails cleanly, and a failed plug is asked for again. Waiting would have no end. */
+static uint64_t payable(
+        const struct decide_state *s, const struct decide_view *v, uint64_t wanted, struct decision *d)
+{
+    const struct decide_sample *p = v->sample;
+    /* What is pending has still to be paid for. */
+    uint64_t allow = sub_floor(bytes_round_down(kernel_zones_allow(p), p->memory_block_size), v->pending);
+
+    if (allow >= MIN_OF(wanted, p->memory_block_size))
+        return MIN_OF(wanted, bytes_round_down(allow, p->block_size));
+    d->why = v->coming > 0 ? DECIDE_PLUGGING : DECIDE_KERNEL_ZONES;
+    if (v->coming > 0 || (s->last_grow > 0 && v->now < s->last_grow + PLUG_STUCK_USEC))
+        return 0;
+    return MIN_OF(wanted, p->memory_block_size);
+}
+
+/* Growth that is not urgent does not stand in the way of anything else. */
+static bool is_urgent(enum decide_why why)
+{
+    return why != DECIDE_KERNEL_FLOOR && why != DECIDE_KERNEL_LOW && why != DECIDE_STANDING;
+}
+
 bool decide_grow(struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
     const struct decide_sample *p = v->sample;
     enum decide_why why = need(s, v);
-    uint64_t base = MAX_OF(p->size, p->requested_size), room, allow, bytes;
+    uint64_t base = MAX_OF(p->size, p->requested_size), room, bytes;
 
     if (why == _DECIDE_WHY_INVALID) {
-        if (v->pending > 0 && v->available < v->headroom) {
+        if (v->pending > 0 && (v->available < v->headroom || p->guard_held)) {
             d->why = DECIDE_PLUGGING;
             return true;
         }
@@ -121,22 +232,17 @@ bool decide_grow(struct decide_state *s, const struct decide_view *v, struct dec
     room = bytes_round_down(sub_floor(v->upper, base), p->block_size);
     if (room == 0) {
         d->why = DECIDE_AT_MAX;
-        return why != DECIDE_KERNEL_FLOOR;
+        return is_urgent(why);
     }
     if (v->now < s->refused_until) {
         d->why = DECIDE_REFUSED;
-        return true;
+        return is_urgent(why) || why == DECIDE_KERNEL_FLOOR;
     }
-    allow = bytes_round_down(kernel_zones_allow(p), p->memory_block_size);
-    /* What is pending has still to be paid for. */
-    allow = sub_floor(allow, v->pending);
-    bytes = MIN_OF(MIN_OF(step_wanted(s, v), room), bytes_round_down(allow, p->block_size));
-    if (bytes == 0) {
-        d->why = v->pending > 0 ? DECIDE_PLUGGING : DECIDE_KERNEL_ZONES;
+    bytes = payable(s, v, MIN_OF(step_wanted(s, v, why), room), d);
+    if (bytes == 0)
         return true;
-    }
     d->action = DECIDE_GROW;
     d->bytes = bytes;
-    commit_grow(s, v);
+    commit_grow(s, v, why);
     return true;
 }

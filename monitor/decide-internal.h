@@ -22,7 +22,10 @@ struct decide_view {
     uint64_t headroom;
     uint64_t lower; /* smallest and largest size allowed now */
     uint64_t upper;
-    uint64_t pending; /* granted, not plugged yet */
+    uint64_t standing; /* stays plugged, so that the kernel can keep its reserve */
+    uint64_t reserve;  /* what the kernel zones are to keep for the kernel */
+    uint64_t pending;  /* granted, not plugged yet */
+    uint64_t coming;   /* of that, what the driver is still expected to plug */
     uint64_t rate;
     uint64_t round_trip;
     uint64_t interval; /* when the next sample would be due if nothing else asks for one */
@@ -36,6 +39,12 @@ struct decide_view {
 /* Each fills action, why and bytes; false: nothing of this kind to say, ask the next. */
 bool decide_grow(struct decide_state *s, const struct decide_view *v, struct decision *d);
 bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct decision *d);
+
+/* What the kernel holds back of MemAvailable for itself, by lowmem_reserve. */
+uint64_t decide_reserved(const struct decide_sample *p);
+
+/* What is pending, or 0 when no block of it was plugged for so long that the driver must have failed. */
+uint64_t decide_coming(const struct decide_state *s, const struct decide_view *v);
 
 /* Bookkeeping of changes under way, before the decision. */
 void decide_follow_grow(struct decide_state *s, const struct decide_view *v);

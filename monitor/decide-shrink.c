@@ -133,7 +133,7 @@ static void commit_shrink(
     s->shrink_from = v->sample->size;
     s->shrink_target = v->sample->size - bytes;
     s->shrink_leaves = sub_floor(v->available, bytes);
-    s->trend.last_available = s->shrink_leaves + v->sample->meminfo.swap_free;
+    s->trend.last_available = s->shrink_leaves + decide_reserved(v->sample) + v->sample->meminfo.swap_free;
 }
 
 /* The host asks, or an administrator has set a max size under the size. */

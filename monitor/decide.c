@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "decide-internal.h"
 
+#include "room.h"
+
 /* Before any grow was measured. Seen: 50-100 ms under TCG from the event to the first new memory. */
 #define ROUND_TRIP_DEFAULT_USEC (200 * USEC_PER_MSEC)
 #define ROUND_TRIP_MAX_USEC (5 * USEC_PER_SEC)
@@ -15,8 +17,8 @@
 /* With memory to give back, a second too late is a second that the host pays for. */
 #define SETTLING_INTERVAL_USEC (500 * USEC_PER_MSEC)
 
-/* With the guard armed, a burst that begins between two looks waits at its line and wakes us by the pressure
- * that makes: while nothing falls, fewer looks will do. */
+/* With the guard armed, a burst that begins between two samples crosses its line, which is an event that
+ * wakes the monitor: while nothing falls, fewer samples suffice. */
 #define GUARDED_IDLE_INTERVAL_USEC (1250 * USEC_PER_MSEC)
 #define IDLE_RATE MIB(16)
 
@@ -29,11 +31,18 @@
 /* The guard is the airbag: its line lies behind the headroom, where the brake should have worked. */
 #define GUARD_QUARTERS 3u
 
+/* A host that refuses the standing blocks is asked again by its `room`, else after this. */
+#define STANDING_RETRY_USEC (30 * USEC_PER_SEC)
+
 /* A burst is remembered less by a quarter in this time. */
 #define BURST_DECAY_USEC (10 * USEC_PER_SEC)
 #define LEAD_MAX GIB(1)
 
-/* Of the kernel zones, for the kernel: of a boot memory of 1 GiB enough for 300 MB of pipes. */
+/* While processes run where no line stands, nothing but a sample sees what they take. */
+#define UNGUARDED_INTERVAL_USEC (250 * USEC_PER_MSEC)
+
+/* Of the kernel zones, for the kernel, where boot memory is not known: of a boot memory of 1 GiB enough for
+ * 300 MB of pipes. */
 #define KERNEL_FLOOR_EIGHTHS 3u
 #define KERNEL_FLOOR_MAX MIB(384)
 
@@ -152,22 +161,44 @@ static uint64_t lead(struct decide_state *s, uint64_t now)
             consumed_in(s->burst_rate, sub_floor(round_trip(s, now), ROUND_TRIP_DEFAULT_USEC)) / 4, LEAD_MAX);
 }
 
+static uint64_t kernel_reserve(const struct decide_sample *p, uint64_t upper)
+{
+    if (p->boot_size > 0)
+        return room_kernel_reserve(p->boot_size, p->size, upper);
+    return MIN_OF(p->zones.kernel_managed / 8 * KERNEL_FLOOR_EIGHTHS, KERNEL_FLOOR_MAX);
+}
+
 /* User memory goes to the movable zone first and comes out of the kernel zones when that is full, which then
  * cannot give anything to the kernel: 300 MB of pipe buffers after 3 GB of anonymous memory were killed with
- * a headroom of 384 MiB. What they keep for themselves is not usable, but for a part of the headroom, which
- * covers both. Clean page cache in them counts as free. */
+ * a headroom of 384 MiB. What the kernel reserves in its zones by itself (lowmem_reserve) is not in
+ * MemAvailable; what is missing of the reserve is not usable either, but for a part of the headroom, which
+ * covers both. Clean page cache in the kernel zones counts as free. */
 static uint64_t usable(const struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
     const struct zoneinfo *z = &p->zones;
-    uint64_t floor, kernel, movable;
+    uint64_t missing, kernel, movable;
 
     if (!p->have_zones)
         return v->available;
-    floor = MIN_OF(z->kernel_managed / 8 * KERNEL_FLOOR_EIGHTHS, KERNEL_FLOOR_MAX);
-    kernel = MIN_OF(z->kernel_free + z->kernel_file, v->available);
+    missing = sub_floor(v->reserve, z->kernel_reserve);
+    kernel = MIN_OF(sub_floor(z->kernel_free, z->kernel_reserve) + z->kernel_file, v->available);
     movable = z->movable_managed > 0 ? v->available - kernel : 0;
-    return MIN_OF(v->available, movable + sub_floor(kernel, floor) + v->headroom);
+    return MIN_OF(v->available, movable + sub_floor(kernel, missing) + v->headroom);
+}
+
+/* The sizes that are allowed now. */
+static void look_at_limits(const struct decide_config *c, struct decide_view *v)
+{
+    const struct decide_sample *p = v->sample;
+
+    v->upper = bytes_round_down(MIN_OF(c->max_size, p->max_size), MAX_OF(p->block_size, 1));
+    if (p->have_zones)
+        v->standing = MIN_OF(room_standing_size(p->boot_size, v->upper, p->memory_block_size), v->upper);
+    v->lower = MIN_OF(MAX_OF(MAX_OF(c->min_size, p->min_size), v->standing), v->upper);
+    v->pending = sub_floor(p->requested_size, p->size);
+    if (p->have_zones)
+        v->reserve = kernel_reserve(p, v->upper);
 }
 
 static void look(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
@@ -176,14 +207,13 @@ static void look(const struct decide_config *c, struct decide_state *s, const st
     *v = (struct decide_view){ .config = c, .sample = p, .now = now };
     v->available = p->meminfo.available;
     v->headroom = decide_headroom(c, p->meminfo.total) + lead(s, now);
+    look_at_limits(c, v);
     v->usable = usable(v);
     v->demand = p->meminfo.total - v->usable + (p->meminfo.swap_total - p->meminfo.swap_free);
-    v->upper = bytes_round_down(MIN_OF(c->max_size, p->max_size), MAX_OF(p->block_size, 1));
-    v->lower = MIN_OF(MAX_OF(c->min_size, p->min_size), v->upper);
-    v->pending = sub_floor(p->requested_size, p->size);
     v->rate = s->trend.rate;
     take_history(s, v);
     decide_follow_grow(s, v);
+    v->coming = decide_coming(s, v);
     decide_follow_shrink(s, v);
     v->round_trip = round_trip(s, now);
     v->need = v->demand + MIN_OF(consumed_in(v->rate, sub_floor(v->round_trip, ROUND_TRIP_DEFAULT_USEC)),
@@ -193,7 +223,7 @@ static void look(const struct decide_config *c, struct decide_state *s, const st
     /* Memory on its way counts as there; the rate tells what goes meanwhile. A later look is no reason to ask
      * now: the next look is set so that it comes before the projection reaches the headroom. */
     v->projected =
-            sub_floor(v->usable + v->pending, consumed_in(v->rate, v->round_trip + DECIDE_INTERVAL_MIN_USEC));
+            sub_floor(v->usable + v->coming, consumed_in(v->rate, v->round_trip + DECIDE_INTERVAL_MIN_USEC));
     v->interval = MIN_OF(danger_interval(c, v->usable, v->headroom, v->rate),
             interval_at_rate(sub_floor(v->projected, v->headroom), v->rate));
 }
@@ -204,7 +234,7 @@ static enum channel_level level_of(
     bool helpless = d->why == DECIDE_AT_MAX || d->why == DECIDE_KERNEL_ZONES || d->why == DECIDE_REFUSED;
     bool short_now = v->available < v->headroom;
 
-    if (v->available < v->headroom / 2 || (helpless && short_now))
+    if (v->available < v->headroom / 2 || v->sample->guard_held || (helpless && short_now))
         return CHANNEL_LEVEL_CRITICAL;
     if (d->action == DECIDE_GROW || d->why == DECIDE_PLUGGING || helpless || short_now ||
             (s->last_grow > 0 && v->now < s->last_grow + RISING_HOLD_USEC))
@@ -234,12 +264,14 @@ static uint64_t wait_of(const struct decide_state *s, const struct decide_view *
 {
     uint64_t wait = v->interval;
 
-    if (d->why == DECIDE_NO_HOST || d->why == DECIDE_AT_MAX || d->why == DECIDE_KERNEL_ZONES)
+    if (d->why == DECIDE_NO_HOST || d->why == DECIDE_AT_MAX)
         return MAX_OF(wait, HELPLESS_INTERVAL_USEC);
-    if (v->sample->guard_armed && is_idle(v))
+    if (v->sample->guard_armed && !v->sample->unguarded && is_idle(v))
         wait = MAX_OF(wait, GUARDED_IDLE_INTERVAL_USEC);
+    if (v->sample->unguarded)
+        wait = MIN_OF(wait, UNGUARDED_INTERVAL_USEC);
     if (d->action != DECIDE_HOLD || d->why == DECIDE_PLUGGING || d->why == DECIDE_UNPLUGGING ||
-            d->why == DECIDE_IN_FLIGHT)
+            d->why == DECIDE_IN_FLIGHT || d->why == DECIDE_KERNEL_ZONES)
         wait = MIN_OF(wait, CHANGE_INTERVAL_USEC);
     if (d->why == DECIDE_REFUSED && s->refused_until > v->now)
         wait = CLAMP_TO(s->refused_until - v->now, DECIDE_INTERVAL_MIN_USEC, HELPLESS_INTERVAL_USEC);
@@ -285,6 +317,28 @@ static void note_numbers(const struct decide_state *s, const struct decide_view 
     d->wait_usec = wait_of(s, v, d);
 }
 
+uint64_t decide_reserved(const struct decide_sample *p)
+{
+    return p->have_zones ? p->zones.kernel_reserve : 0;
+}
+
+/* The kernel takes its reserve off MemAvailable, so it is added back: it moves with the size, and nobody has
+ * consumed it. meminfo and zoneinfo are read one after the other, and the reserve may move in between: by so
+ * much the sum may be wrong. (Seen: 3 GB/s of consumption when the actuator wrote the ratio.) */
+static bool follow_available(struct decide_state *s, const struct decide_sample *p, uint64_t now,
+        uint64_t available, enum trend_change change, uint64_t most)
+{
+    uint64_t reserved = decide_reserved(p);
+    uint64_t moved = reserved > s->reserved ? reserved - s->reserved : s->reserved - reserved;
+    bool good = trend_memory(&s->trend, now, available + moved, p->meminfo.total, change, most);
+
+    if (s->trend.last_time == now) {
+        s->trend.last_available = available;
+        s->reserved = reserved;
+    }
+    return good;
+}
+
 /* While memory is unplugged available falls before MemTotal does, by all of the step at most: what it falls
  * beyond that, somebody takes. */
 static bool follow_memory(
@@ -299,8 +353,7 @@ static bool follow_memory(
         change = TREND_STEPPING;
         available = MIN_OF(available, s->shrink_leaves);
     }
-    return trend_memory(
-            &s->trend, now, available + swap_free, p->meminfo.total, change, most > 0 ? most : UINT64_MAX);
+    return follow_available(s, p, now, available + decide_reserved(p) + swap_free, change, MAX_OF(most, 1));
 }
 
 void decide_step(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
@@ -326,6 +379,7 @@ void decide_step(const struct decide_config *c, struct decide_state *s, const st
 void decide_room(struct decide_state *s)
 {
     s->refused_until = 0;
+    s->standing_until = 0;
 }
 
 void decide_result(
@@ -340,7 +394,10 @@ void decide_result(
 
     if (outcome == DECIDE_GRANTED)
         return;
-    if (action == DECIDE_GROW) {
+    if (action == DECIDE_GROW && s->standing_asked) {
+        s->grow_asked = 0;
+        s->standing_until = now + STANDING_RETRY_USEC;
+    } else if (action == DECIDE_GROW) {
         s->grow_asked = 0;
         s->refused = outcome;
         s->refused_until = now + wait[outcome];

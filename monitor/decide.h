@@ -67,7 +67,10 @@ struct decide_sample {
     uint64_t block_size;
     uint64_t memory_block_size;
     uint64_t shrink_to; /* size the host asks us to come down to; UINT64_MAX: it does not */
-    bool guard_armed;   /* the actuator's guard holds a surge at its line */
+    bool guard_armed;   /* the actuator's guard holds a surge at its lines */
+    bool guard_held;    /* tasks wait at one of these lines now */
+    bool unguarded;     /* processes run where no line stands: in the root cgroup */
+    uint64_t boot_size; /* boot memory; 0: not known */
     bool reclaiming;    /* a Reclaim of ours has no answer yet */
 };
 
@@ -88,16 +91,19 @@ enum decide_why {
     DECIDE_SHORT,           /* grow: it is under the headroom now */
     DECIDE_PRESSURE,        /* grow: pressure event with little available */
     DECIDE_KERNEL_FLOOR,    /* grow: what user memory takes would come out of the kernel zones' own part */
+    DECIDE_KERNEL_LOW,      /* grow: the kernel has used up its own part; the actuator adds to its zones */
+    DECIDE_HELD,            /* grow: the guard holds tasks at a line, whatever is available */
+    DECIDE_STANDING,        /* grow: the blocks without which the kernel keeps no reserve */
     DECIDE_REFAULTS,        /* grow: pressure event with a working set that does not fit */
     DECIDE_PLUGGING,        /* short, and what is on its way will do */
     DECIDE_AT_MAX,
-    DECIDE_KERNEL_ZONES,   /* short, and the kernel zones cannot pay for the memmap of another block */
-    DECIDE_REFUSED,        /* short, refused a moment ago: waiting to ask again */
-    DECIDE_SPARE,          /* shrink */
-    DECIDE_OVER_MAX,       /* shrink: the max size was set under the size */
-    DECIDE_HOST_ASKED,     /* shrink: the host asked for it */
-    DECIDE_SQUEEZING,      /* cold page cache goes before the step that would have to reclaim it */
-    DECIDE_SETTLING,       /* spare memory, not quiet for long enough */
+    DECIDE_KERNEL_ZONES, /* short, and the kernel zones can hardly pay the memmap of a block: one is asked */
+    DECIDE_REFUSED,      /* short, refused a moment ago: waiting to ask again */
+    DECIDE_SPARE,        /* shrink */
+    DECIDE_OVER_MAX,     /* shrink: the max size was set under the size */
+    DECIDE_HOST_ASKED,   /* shrink: the host asked for it */
+    DECIDE_SQUEEZING,    /* cold page cache goes before the step that would have to reclaim it */
+    DECIDE_SETTLING,     /* spare memory, not quiet for long enough */
     DECIDE_UNDER_PRESSURE, /* spare memory, pressure or refaults too high to give it back */
     DECIDE_UNPLUGGING,     /* a shrink is under way */
     DECIDE_BACK_OFF,       /* the last shrink got stuck or was refused */
@@ -144,6 +150,7 @@ struct decide_peak {
 
 struct decide_state {
     struct trend trend;
+    uint64_t reserved; /* of MemAvailable by the kernel, at the last sample */
     enum channel_level level;
 
     uint64_t round_trips[DECIDE_HISTORY]; /* decision to memory there, of the last grows; 0: none yet */
@@ -155,6 +162,13 @@ struct decide_state {
     uint32_t streak;     /* grows that followed each other */
     uint64_t burst_rate; /* the fastest of late, decaying */
     uint64_t burst_time;
+    uint64_t plug_size;      /* the size when it grew last while a plug was pending */
+    uint64_t plug_moved;     /* when; 0: nothing is pending */
+    uint64_t standing_until; /* the standing blocks were refused: not asked again before */
+    bool standing_asked;
+    uint64_t kernel_low_until; /* blocks do not help the kernel zones: not asked again before */
+    uint64_t kernel_low_usec;
+    uint64_t kernel_low_managed; /* of the kernel zones when a block was asked for them; 0: none was */
 
     uint64_t began;       /* when the first sample came */
     uint64_t last_shrink; /* when the last shrink was decided */

@@ -25,6 +25,7 @@ static const struct program_spec spec = {
 struct monitor_program {
     struct program common;
     char *procfs;
+    char *cgroupfs;
     char *socket;
     char *bus_address;
     char *record;
@@ -42,6 +43,7 @@ static void monitor_program_clear(struct monitor_program *p)
     p->recorder = recorder_free(p->recorder);
     program_clear(&p->common);
     g_free(p->procfs);
+    g_free(p->cgroupfs);
     g_free(p->socket);
     g_free(p->bus_address);
     g_free(p->record);
@@ -56,6 +58,8 @@ static int parse_options(struct monitor_program *p, int argc, char **argv)
                 "ADDRESS" },
         { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs,
                 "Where to read memory statistics (default /proc)", "DIR" },
+        { "cgroupfs", 0, 0, G_OPTION_ARG_FILENAME, &p->cgroupfs,
+                "Where the cgroup v2 hierarchy is (default /sys/fs/cgroup)", "DIR" },
         { "record", 0, 0, G_OPTION_ARG_FILENAME, &p->record,
                 "Write each sample and decision as a line of CSV into a new file, for vmtide-replay; one "
                 "that is there already is refused",
@@ -111,6 +115,7 @@ static int run(struct monitor_program *p)
                 &(struct monitor_options){
                         .config = &p->config,
                         .procfs = p->procfs ?: "/proc",
+                        .cgroup = p->cgroupfs ?: "/sys/fs/cgroup",
                         .socket = p->socket ?: ACTUATOR_SOCKET,
                         .recorder = p->recorder,
                 },

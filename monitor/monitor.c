@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "actuator-link.h"
+#include "line-watch.h"
 #include "log.h"
 #include "low-memory.h"
 #include "names.h"
@@ -16,6 +17,10 @@
 
 #define REPORT_USEC (10 * USEC_PER_SEC)
 #define HEADROOM_TOLD_USEC USEC_PER_SEC
+#define ROOT_CHECK_USEC USEC_PER_SEC
+/* A task at a line crosses it each 10 ms, at an administrator's own limit for ever. After the first crossing
+ * the samples themselves see how fast memory goes. */
+#define CROSSED_PAUSE_USEC (250 * USEC_PER_MSEC)
 
 /* How late the sampling timer may be, as a part of the wait: lets the kernel put wake-ups together. */
 #define ACCURACY_PART 20u
@@ -30,6 +35,10 @@ struct monitor {
     struct decide_config decide_config;
     struct decide_state state;
     struct triggers triggers;
+    struct line_watch *lines;
+    uint64_t stepped; /* the last time */
+    uint64_t crossed; /* a line, the last time */
+    uint64_t root_checked;
 
     struct decide_sample sample;
     struct decision decision;
@@ -157,6 +166,15 @@ static void decline(struct monitor *m)
     m->shrink_id = 0;
 }
 
+/* Another process may be moved into the root cgroup at any time, but not often. */
+static void look_at_root(struct monitor *m, uint64_t now)
+{
+    if (m->root_checked > 0 && now < m->root_checked + ROOT_CHECK_USEC)
+        return;
+    m->root_checked = now;
+    m->sample.unguarded = line_watch_root_is_used(m->lines);
+}
+
 static void fill_sample(struct monitor *m, uint64_t now)
 {
     const struct actuator_view *v = actuator_link_view(m->link);
@@ -178,6 +196,9 @@ static void fill_sample(struct monitor *m, uint64_t now)
         m->shrink_id = 0;
     p->shrink_to = m->shrink_id > 0 ? m->shrink_to : UINT64_MAX;
     p->guard_armed = v->guard_headroom > 0;
+    p->guard_held = p->guard_armed && v->guard_held;
+    p->boot_size = v->boot_size;
+    look_at_root(m, now);
     p->reclaiming = m->reclaiming;
     /* An event waits until there is a PSI reading to confirm it by. */
     if (p->pressure_fresh)
@@ -218,6 +239,15 @@ static void say_level(struct monitor *m, enum channel_level old, const struct de
     report(m, now);
 }
 
+/* Returns when the lines have to be watched again, in µs from now. */
+static uint64_t rearm_lines(struct monitor *m, uint64_t now)
+{
+    if (m->crossed > 0 && now < m->crossed + CROSSED_PAUSE_USEC)
+        return m->crossed + CROSSED_PAUSE_USEC - now;
+    line_watch_rearm(m->lines);
+    return USEC_FOREVER;
+}
+
 static void monitor_step(struct monitor *m)
 {
     enum channel_level old_level = m->decision.level;
@@ -228,8 +258,9 @@ static void monitor_step(struct monitor *m)
     fill_sample(m, now);
     decide_step(&m->decide_config, &m->state, &m->sample, now, &d);
     m->decision = d;
+    m->stepped = now;
     recorder_write(m->recorder, now, &m->sample, &d);
-    wake_in(m, d.wait_usec);
+    wake_in(m, MIN_OF(d.wait_usec, rearm_lines(m, now)));
 
     if (d.why == DECIDE_UNKNOWN_INPUT)
         log_repeated(&m->unknown_fault, now, LOG_WARNING, "holding: %s", decide_why_text(d.why));
@@ -257,6 +288,19 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 static void on_trigger_fired(void *userdata)
 {
     monitor_step(userdata);
+}
+
+/* A burst has begun, or goes on. */
+static void on_line_crossed(void *userdata)
+{
+    struct monitor *m = userdata;
+    uint64_t now = now_usec();
+
+    m->crossed = now;
+    if (now >= m->stepped + DECIDE_INTERVAL_MIN_USEC)
+        monitor_step(m);
+    else
+        wake_by(m, DECIDE_INTERVAL_MIN_USEC);
 }
 
 static void trigger_ask(struct monitor *m, enum trigger_kind kind)
@@ -434,6 +478,8 @@ int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor
     if (r >= 0)
         r = sd_event_add_time_relative(event, &m->timer, CLOCK_MONOTONIC, 0, 1, on_timer, m);
     if (r >= 0)
+        r = line_watch_new(event, o->cgroup, on_line_crossed, m, &m->lines);
+    if (r >= 0)
         r = pause_init(&m->pause, event, on_pause_changed, m);
     if (r >= 0)
         r = actuator_link_new(event, o->socket, &link_ops, m, &m->link);
@@ -450,6 +496,7 @@ struct monitor *monitor_free(struct monitor *m)
     if (!m)
         return NULL;
     m->link = actuator_link_free(m->link);
+    m->lines = line_watch_free(m->lines);
     triggers_done(&m->triggers);
     sampler_close(&m->sampler);
     sd_event_source_disable_unref(m->timer);

@@ -24,6 +24,7 @@ struct monitor_ops {
 struct monitor_options {
     const struct monitor_config *config;
     const char *procfs;
+    const char *cgroup; /* where the unified hierarchy is mounted */
     const char *socket;
     struct recorder *recorder; /* NULL: nothing is recorded; stays the caller's */
 };

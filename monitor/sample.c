@@ -57,18 +57,24 @@ static bool read_text(struct sampler *s, int fd)
 
 static void read_slow(struct sampler *s, struct decide_sample *p)
 {
-    uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
-
-    p->have_zones = read_text(s, s->zoneinfo_fd) && zoneinfo_parse(s->buffer, page_size, &p->zones) >= 0;
     p->have_vmstat = read_text(s, s->vmstat_fd) && vmstat_parse(s->buffer, &p->vmstat) >= 0;
     p->have_pressure = read_text(s, s->pressure_fd) && pressure_parse(s->buffer, &p->pressure) >= 0;
+}
+
+/* Together: MemAvailable falls by the kernel's reserve, which moves with each block that is plugged. */
+static void read_memory(struct sampler *s, struct decide_sample *p)
+{
+    uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    p->have_meminfo = read_text(s, s->meminfo_fd) && meminfo_parse(s->buffer, &p->meminfo) >= 0;
+    p->have_zones = read_text(s, s->zoneinfo_fd) && zoneinfo_parse(s->buffer, page_size, &p->zones) >= 0;
 }
 
 void sampler_read(struct sampler *s, uint64_t now, struct decide_sample *p)
 {
     bool slow = s->slow_time == 0 || now < s->slow_time || now >= s->slow_time + SLOW_INTERVAL_USEC;
 
-    s->last.have_meminfo = read_text(s, s->meminfo_fd) && meminfo_parse(s->buffer, &s->last.meminfo) >= 0;
+    read_memory(s, &s->last);
     if (slow) {
         read_slow(s, &s->last);
         s->slow_time = now;

@@ -9,7 +9,7 @@ struct sampler {
     int zoneinfo_fd;
     int vmstat_fd;
     int pressure_fd;
-    uint64_t slow_time; /* when zoneinfo, vmstat and pressure were read last */
+    uint64_t slow_time; /* when vmstat and pressure were read last */
     struct decide_sample last;
     char buffer[64 * 1024];
 };
@@ -19,8 +19,8 @@ struct sampler {
 int sampler_open(struct sampler *s, const char *procfs);
 void sampler_close(struct sampler *s);
 
-/* Fills the kernel's part of *p. meminfo is read each time, the others at most every 100 ms: reading the PSI
- * file more often starves triggers of events. now in µs. */
+/* Fills the kernel's part of *p. meminfo and zoneinfo are read each time, the others at most every 100 ms:
+ * reading the PSI file more often starves triggers of events. now in µs. */
 void sampler_read(struct sampler *s, uint64_t now, struct decide_sample *p);
 
 /* Bytes a second that all processors together could touch: one touches fresh memory for a few ms, times their

@@ -14,7 +14,7 @@ PROPERTIES = ('org.vmtide.Actuator1', '/org/vmtide/Actuator1', 'org.freedesktop.
 STRANGER = pwd.getpwnam('daemon').pw_uid  # neither root nor, here, the monitor's user
 CONFIG = '[Actuator]\nRequestTimeout=700ms\nRequestRate=1000\nRequestBurst=1000\n'
 NAMES = ('Size', 'RequestedSize', 'BootSize', 'MinSize', 'MaxSize', 'HostMinSize', 'HostMaxSize', 'BlockSize',
-         'MemoryBlockSize', 'GuardHeadroom', 'ReservedBytes', 'HostConnected', 'State', 'Version', 'LastError')
+         'MemoryBlockSize', 'GuardHeadroom', 'GuardHeld', 'ReservedBytes', 'HostConnected', 'State', 'Version', 'LastError')
 
 
 class Stage(Machine):

@@ -109,6 +109,7 @@ class Machine:
         self.start('actuator', BUILD / 'actuator/vmtide-actuator', f'--port={self.folder}/port',
                    f'--sysfs={self.folder}/sys', f'--procfs={self.folder}/proc', f'--cgroupfs={self.folder}/cgroup',
                    f'--bus={self.address}', f'--socket={self.folder}/actuator.sock', f'--guard-state={self.folder}/guard',
+                   f'--kernel-state={self.folder}/kernel',
                    f'--limits-state={self.folder}/state/limits', f'--reservations-state={self.folder}/reservations',
                    '--monitor-user=nobody', *more)
 

@@ -309,7 +309,7 @@ def test_usage():
         return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=10, check=False)
     assert run('--version').stdout.startswith('vmtide-actuator ')
     assert all(option in run('--help').stdout for option in (
-        '--config', '--log-level', '--port', '--socket', '--bus', '--monitor-user', '--sysfs', '--procfs', '--cgroupfs', '--guard-state', '--disarm',
+        '--config', '--log-level', '--port', '--socket', '--bus', '--monitor-user', '--sysfs', '--procfs', '--cgroupfs', '--guard-state', '--kernel-state', '--disarm',
         '--version'))
     for arguments, status in ((['--nonsense'], 64), (['more'], 64), (['--log-level=loud', '--config=/dev/null'], 64),
                               (['--config=/nonexistent'], 78),

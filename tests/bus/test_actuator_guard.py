@@ -70,7 +70,7 @@ def test_lines_leave_the_headroom(stage):
     slices, client = armed(stage)
     # 800 MiB are free, each slice uses 50 MiB, and may take a little slack.
     assert 600 * MIB < sum(slices.lines()) <= (100 + 800 - 256 + 2 * 9) * MIB
-    assert stage.says('guard armed: headroom 256M (asked for 256M), 2 slices') == 1
+    assert stage.says('guard armed: headroom 256M (asked for 256M), 2 cgroups') == 1
     assert 'user.slice=max' in (stage.folder / 'guard').read_text(encoding='ascii')
     # The same again writes nothing and says nothing.
     before = [(slices.root / f'{name}.slice/memory.high').stat().st_mtime_ns for name in ('user', 'system')]

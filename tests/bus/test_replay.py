@@ -21,8 +21,10 @@ def test_a_recording_is_replayed(tmp_path):
     result = replay('--boot=1G', '--max=8G', f'--csv={tmp_path}/out.csv', f'--plot={tmp_path}/out.svg', trace)
     values = dict(line.split(': ') for line in result.stdout.splitlines())
     assert result.returncode == 0 and result.stderr == ''
+    assert list(values)[:5] == ['footprint_gib_min', 'shortfall_s', 'shortfall_max_bytes', 'held_s', 'held_max_s']
     assert values['shortfall_s'] == '0.00' and int(values['grows']) > 0 and int(values['peak_bytes']) > 2000000000
-    assert (tmp_path / 'out.csv').read_text(encoding='ascii').startswith('time_s,used_bytes,cached_bytes,')
+    header = (tmp_path / 'out.csv').read_text(encoding='ascii').split('\n', maxsplit=1)[0]
+    assert header.startswith('time_s,used_bytes,cached_bytes,') and header.endswith(',waiting_bytes')
     assert '</svg>' in (tmp_path / 'out.svg').read_text(encoding='ascii')
 
 

@@ -146,3 +146,51 @@ def test_demand_is_met_and_given_back(tmp_path, name, profile):
     assert values['resizes'] <= cycles * resizes
     held = [row['held_bytes'] for row in values['rows'] if row['time_s'] >= end + quiet]
     assert held and held[0] <= BOOT + 1024 * MIB
+
+
+def waves(rate):
+    """From little to much as fast as a recording of containers has it, with time to give back in between."""
+    demand = Demand().hold(20)
+    for high in (2000, 3400, 5000, 7000, 3400):
+        demand.to(high * MIB, rate).hold(20).to(LOW, rate).hold(90)
+    return demand
+
+
+@pytest.mark.parametrize('latency, longest', [('100ms', 2), ('1s', 5)])
+@pytest.mark.parametrize('rate', [1024, 2048, 3072])
+def test_demand_that_outruns_the_host_waits(tmp_path, rate, latency, longest):
+    """Demand that is faster than memory can be there waits at the guard's line: nothing is short."""
+    values = replay(tmp_path, waves(rate * MIB), latency=latency)
+    assert values['shortfall_s'] == 0
+    assert 0 < values['held_max_s'] <= longest and values['held_max_s'] <= values['held_s']
+    assert any(row['waiting_bytes'] > 0 for row in values['rows']) or values['held_max_s'] < 1
+    assert values['rows'][-1]['waiting_bytes'] == 0
+
+
+@pytest.mark.parametrize('latency', ['100ms', '1s'])
+@pytest.mark.parametrize('used', [1200, 4000, 8000])
+def test_a_recording_above_boot_memory_begins_plugged(tmp_path, used, latency):
+    demand = Demand()
+    demand.rows = [(0.0, used * MIB)]
+    values = replay(tmp_path, demand.hold(600), latency=latency)
+    assert values['shortfall_s'] == 0 and values['held_s'] == 0
+    assert used * MIB < values['rows'][0]['held_bytes'] <= (used + 1536) * MIB
+    assert values['rows'][0]['held_bytes'] == values['rows'][0]['requested_bytes']
+
+
+def test_demand_above_max_is_short(tmp_path):
+    values = replay(tmp_path, Demand().hold(20).to(10000 * MIB).hold(60).to(LOW).hold(60))
+    assert values['shortfall_s'] >= 60
+    assert values['held_max_s'] < 5
+    assert values['rows'][-1]['held_bytes'] < BOOT + 2048 * MIB
+
+
+@pytest.mark.parametrize('policy', ['fixed', 'proxmox', 'neon'])
+def test_rules_of_others_have_no_guard(tmp_path, policy):
+    trace = tmp_path / 'trace.csv'
+    trace.write_text(waves(2048 * MIB).text(), encoding='ascii')
+    result = subprocess.run([REPLAY, '--boot=1G', '--max=8G', f'--policy={policy}', trace], capture_output=True,
+                            text=True, timeout=60, check=True)
+    values = dict(line.split(': ') for line in result.stdout.splitlines())
+    assert values['held_s'] == '0.00'
+    assert (values['shortfall_s'] == '0.00') == (policy == 'fixed')

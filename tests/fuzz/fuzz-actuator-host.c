@@ -404,7 +404,7 @@ static void start(void)
         .request_burst = 1000,
         .request_timeout_usec = 60 * USEC_PER_SEC,
         .onlining = HOTPLUG_AUTO,
-        .guard_slices = (char *)"user.slice",
+        .guard_exclude = (char *)"",
     };
     static char *port, *folder, *nothing;
     static int listener = -1;
@@ -427,6 +427,7 @@ static void start(void)
                                .procfs = folder,
                                .cgroup = folder,
                                .guard_saved = nothing,
+                               .kernel_saved = nothing,
                                .limits_saved = nothing },
                        &w.actuator) >= 0);
     actuator_set_ops(w.actuator, &ops, NULL);

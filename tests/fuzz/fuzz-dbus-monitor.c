@@ -38,7 +38,8 @@ static void start(void)
     FUZZ_CHECK(monitor_config_load(nothing, true, &config, &error) >= 0);
     FUZZ_CHECK(sd_event_new(&event) >= 0);
     FUZZ_CHECK(monitor_new(event,
-                       &(struct monitor_options){ .config = &config, .procfs = "/proc", .socket = nothing },
+                       &(struct monitor_options){
+                               .config = &config, .procfs = "/proc", .cgroup = nothing, .socket = nothing },
                        &monitor) >= 0);
     FUZZ_CHECK(monitor_bus_new(event, monitor, fuzz_bus_listen(event), &bus) >= 0);
     fuzz_bus_meet(&target);

@@ -53,6 +53,7 @@ static void start(void)
                                .procfs = "/proc",
                                .cgroup = folder,
                                .guard_saved = guard,
+                               .kernel_saved = nothing,
                                .limits_saved = limits },
                        &actuator) >= 0);
     FUZZ_CHECK(actuator_bus_new(event, actuator,

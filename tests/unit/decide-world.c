@@ -15,7 +15,8 @@ void world_init(struct world *w)
             .have_meminfo = true,
             .meminfo = { .total = MIB(960), .free = MIB(700), .available = MIB(800) },
             .have_zones = true,
-            .zones = { .kernel_free = MIB(800), .kernel_min = MIB(4), .kernel_managed = MIB(960) },
+            .zones = { .kernel_free = MIB(800), .kernel_min = MIB(4), .kernel_managed = MIB(960),
+                    .kernel_room = MIB(796) },
             .have_vmstat = true,
             .vmstat_fresh = true,
             .have_pressure = true,
@@ -44,6 +45,7 @@ void set_available(struct world *w, uint64_t available)
     w->sample.meminfo.available = available;
     w->sample.meminfo.free = available;
     w->sample.zones.kernel_free = MIN_OF(available, MIB(800));
+    w->sample.zones.kernel_room = sub_floor(w->sample.zones.kernel_free, w->sample.zones.kernel_min);
     w->sample.zones.movable_managed = w->sample.size;
 }
 

@@ -42,6 +42,8 @@ static void assert_same(const struct actuator_config *a, const struct actuator_c
     assert_int_equal(a->request_burst, b->request_burst);
     assert_int_equal(a->request_timeout_usec, b->request_timeout_usec);
     assert_int_equal(a->onlining, b->onlining);
+    assert_int_equal(a->overcommit, b->overcommit);
+    assert_int_equal(a->kernel_reserve, b->kernel_reserve);
     assert_int_equal(a->log_level, b->log_level);
     assert_string_equal(a->port, b->port);
 }
@@ -58,6 +60,8 @@ static void test_missing_file(void **state)
     assert_int_equal(c.request_rate, 10);
     assert_int_equal(c.request_burst, 20);
     assert_int_equal(c.request_timeout_usec, 5 * USEC_PER_SEC);
+    assert_int_equal(c.overcommit, OVERCOMMIT_FOLLOW);
+    assert_true(c.kernel_reserve);
     config_clear(actuator_options, &c);
 }
 
@@ -97,6 +101,8 @@ static void test_refused_whole(void **state)
         "RequestTimeout=99ms\n",
         "RequestTimeout=61s\n",
         "Onlining=offline\n",
+        "Overcommit=1\n",
+        "KernelReserve=maybe\n",
         "LogLevel=loud\n",
         "Speed=9\n",
         "MaxSize=1G\nMaxSize=2G\n",
@@ -118,12 +124,14 @@ static void test_values(void **state)
     g_autofree char *error = NULL;
 
     assert_int_equal(load("[Actuator]\nMinSize=512M\nMaxSize=1.5G\nOnlining=keep\nRequestTimeout=500ms\n"
-                          "Port=/dev/vport1p1\nLogLevel=debug\n",
+                          "Overcommit=keep\nKernelReserve=no\nPort=/dev/vport1p1\nLogLevel=debug\n",
                              &c, &error),
             0);
     assert_int_equal(c.min_size, MIB(512));
     assert_int_equal(c.max_size, MIB(1536));
     assert_int_equal(c.onlining, HOTPLUG_KEEP);
+    assert_int_equal(c.overcommit, OVERCOMMIT_KEEP);
+    assert_false(c.kernel_reserve);
     assert_int_equal(c.request_timeout_usec, 500 * USEC_PER_MSEC);
     assert_string_equal(c.port, "/dev/vport1p1");
     config_clear(actuator_options, &c);

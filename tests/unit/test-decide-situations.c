@@ -260,7 +260,7 @@ static const struct situation situations[] = {
     { "short without host", set_short_no_host, DECIDE_HOLD, DECIDE_NO_HOST, CHANNEL_LEVEL_RISING },
     { "short, request in flight", set_short_in_flight, DECIDE_HOLD, DECIDE_IN_FLIGHT, CHANNEL_LEVEL_RISING },
     { "memory block size unknown", set_short_no_blocks, DECIDE_HOLD, DECIDE_NO_HOST, CHANNEL_LEVEL_RISING },
-    { "kernel zones used up", set_short_kernel_zones, DECIDE_HOLD, DECIDE_KERNEL_ZONES,
+    { "kernel zones used up", set_short_kernel_zones, DECIDE_GROW, DECIDE_KERNEL_ZONES,
             CHANNEL_LEVEL_CRITICAL },
     { "kernel zones full of cache", set_short_kernel_zones_with_cache, DECIDE_GROW, DECIDE_SHORT,
             CHANNEL_LEVEL_RISING },
@@ -299,7 +299,7 @@ static const struct situation situations[] = {
     { "falling slowly", set_falling_slowly, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "full of cache", set_full_cache, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "full of cache, short", set_full_cache_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
-    { "nothing left to pay memmap from", set_nothing_left, DECIDE_HOLD, DECIDE_KERNEL_ZONES,
+    { "nothing left to pay memmap from", set_nothing_left, DECIDE_GROW, DECIDE_KERNEL_ZONES,
             CHANNEL_LEVEL_CRITICAL },
 };
 

@@ -221,10 +221,11 @@ static void test_grow_never_costs_more_than_kernel_zones_have(void **state)
         set_available(&w, MIB(50));
         w.sample.zones.kernel_free = zone;
         step(&w, 0);
-        if (w.decision.action == DECIDE_GROW)
-            assert_true(w.decision.bytes / 64 + w.sample.zones.kernel_min <= zone);
+        assert_int_equal(w.decision.action, DECIDE_GROW);
+        if (w.decision.why == DECIDE_KERNEL_ZONES)
+            assert_int_equal(w.decision.bytes, w.sample.memory_block_size);
         else
-            assert_int_equal(w.decision.why, DECIDE_KERNEL_ZONES);
+            assert_true(w.decision.bytes / 64 + w.sample.zones.kernel_min <= zone);
     }
 }
 

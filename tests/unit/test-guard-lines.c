@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lines that cannot be taken back are remembered, whatever slices are held next, until they are. */
+/* Which cgroups get a line, and that a line which cannot be taken back is remembered until it is. */
 #include "unit.h"
 
 #include <glib.h>
@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "guard-lines.h"
+#include "guard-saved.h"
 
 #define SECOND USEC_PER_SEC
 #define HEADROOM MIB(192)
@@ -105,7 +106,6 @@ static int end(void **state)
 static void leave_lines(struct guard_lines *l)
 {
     assert_int_equal(guard_lines_init(l, folder, folder, saved), 0);
-    guard_lines_set_slices(l, "user.slice system.slice");
     assert_int_equal(guard_lines_look(l, HEADROOM, SECOND), 0);
     assert_true(l->armed && line_of("user.slice") < 900000000 && line_of("system.slice") < GIB(1));
     set_writable(false);
@@ -115,54 +115,56 @@ static void leave_lines(struct guard_lines *l)
     assert_true(g_file_test(saved, G_FILE_TEST_EXISTS));
 }
 
-static void test_new_slices_forget_no_line(void **state)
+static void test_new_exclusions_forget_no_line(void **state)
 {
     struct guard_lines l;
 
     leave_lines(&l);
-    guard_lines_set_slices(&l, "system.slice machine.slice");
-    assert_int_equal(l.n, 2);
-    assert_int_equal(l.n_all, 3);
+    assert_int_equal(guard_lines_exclude(&l, "system.slice machine.slice"), 0);
     assert_true(guard_lines_retry(&l) < 0);
-    assert_true(l.left && l.n_all == 3);
+    assert_true(l.left && l.cgroups.n == 2);
     set_writable(true);
     assert_int_equal(guard_lines_retry(&l), 0);
-    assert_true(!l.left && l.n_all == 2);
+    assert_false(l.left);
     assert_true(line_of("user.slice") == 900000000 && line_of("system.slice") == GUARD_NO_LINE);
     assert_false(g_file_test(saved, G_FILE_TEST_EXISTS));
     guard_lines_clear(&l);
 }
 
-static void test_tried_again_while_others_are_held(void **state)
+static void test_an_excluded_line_is_taken_back_while_others_stand(void **state)
 {
     struct guard_lines l;
 
-    leave_lines(&l);
-    guard_lines_set_slices(&l, "system.slice");
+    assert_int_equal(guard_lines_init(&l, folder, folder, saved), 0);
+    assert_int_equal(guard_lines_look(&l, HEADROOM, SECOND), 0);
+    set_writable(false);
+    assert_true(guard_lines_exclude(&l, "user.slice") < 0);
+    assert_true(l.left && line_of("user.slice") < 900000000);
     set_writable(true);
     assert_int_equal(guard_lines_look(&l, HEADROOM, 2 * SECOND), 0);
-    assert_true(line_of("user.slice") < 900000000);
     assert_int_equal(guard_lines_retry(&l), 0);
-    assert_true(l.armed && !l.left && l.n_all == 1);
+    assert_true(l.armed && !l.left);
     assert_true(line_of("user.slice") == 900000000 && line_of("system.slice") < GIB(1));
-    /* Ours of before was never taken for the administrator's. */
+    /* A line of ours was never taken for the administrator's. */
+    assert_int_equal(guard_lines_exclude(&l, ""), 0);
+    assert_int_equal(guard_lines_look(&l, HEADROOM, 5 * SECOND), 0);
+    assert_true(line_of("user.slice") < 900000000);
     assert_int_equal(guard_lines_disarm(&l), 0);
-    assert_true(line_of("system.slice") == GUARD_NO_LINE);
+    assert_true(line_of("user.slice") == 900000000 && line_of("system.slice") == GUARD_NO_LINE);
     assert_false(g_file_test(saved, G_FILE_TEST_EXISTS));
     guard_lines_clear(&l);
 }
 
-static void test_lists_that_change_again_and_again(void **state)
+static void test_exclusions_that_change_again_and_again(void **state)
 {
-    static const char *const lists[] = { "user.slice", "machine.slice", "system.slice user.slice",
-        "machine.slice" };
+    static const char *const lists[] = { "user.slice", "machine.slice", "system.slice user.slice", "" };
     struct guard_lines l;
 
     leave_lines(&l);
     for (size_t i = 0; i < 40; i++) {
-        guard_lines_set_slices(&l, lists[i % ELEMENTSOF(lists)]);
+        assert_int_equal(guard_lines_exclude(&l, lists[i % ELEMENTSOF(lists)]), 0);
         assert_true(guard_lines_retry(&l) < 0);
-        assert_in_range(l.n_all, 2, 3);
+        assert_int_equal(l.cgroups.n, 2);
     }
     set_writable(true);
     assert_int_equal(guard_lines_disarm(&l), 0);
@@ -170,12 +172,73 @@ static void test_lists_that_change_again_and_again(void **state)
     guard_lines_clear(&l);
 }
 
+static void test_every_cgroup_gets_a_line_but_those_of_the_daemons(void **state)
+{
+    struct guard_lines l;
+
+    put_slice("kubepods.slice", "max\n");
+    put_slice("docker", "max\n");
+    put_slice("lxc.payload.a=b [1]", "max\n");
+    put_slice("init.scope", "max\n");
+    put_slice("vmtide.slice", "max\n");
+    assert_int_equal(guard_lines_init(&l, folder, folder, saved), 0);
+    assert_int_equal(guard_lines_look(&l, HEADROOM, SECOND), 0);
+    assert_int_equal(l.sample.n, 5);
+    assert_true(line_of("docker") < GIB(1) && line_of("lxc.payload.a=b [1]") < GIB(1));
+    assert_true(line_of("init.scope") == GUARD_NO_LINE && line_of("vmtide.slice") == GUARD_NO_LINE);
+    /* One that is made later, and one that goes. */
+    put_slice("late.slice", "max\n");
+    assert_true(guard_cgroups_take_events(&l.cgroups));
+    assert_true(l.cgroups.stale);
+    assert_int_equal(guard_lines_look(&l, HEADROOM, SECOND + 1), 0);
+    assert_true(line_of("late.slice") < GIB(1));
+    /* After a kill, the saved names find their cgroups again. */
+    assert_int_equal(guard_saved_restore(saved, folder), 6);
+    assert_true(line_of("lxc.payload.a=b [1]") == GUARD_NO_LINE && line_of("user.slice") == 900000000);
+    guard_lines_clear(&l);
+}
+
+static void test_strain_ends_before_systemd_oomd_kills(void **state)
+{
+    struct guard_strain s = { 0 };
+
+    /* A full stall: the average of 10 s grows, 20 % after 2 s. */
+    assert_false(guard_strain_step(&s, 1900, 10 * SECOND, SECOND));
+    assert_int_equal(s.since, 0);
+    assert_false(guard_strain_step(&s, 3000, 10 * SECOND, 3 * SECOND));
+    /* Memory that comes in trickles lowers it a little. */
+    assert_false(guard_strain_step(&s, 1500, 10 * SECOND, 8 * SECOND));
+    assert_true(guard_strain_step(&s, 6000, 10 * SECOND, 13 * SECOND));
+    assert_true(guard_strain_step(&s, 1500, 10 * SECOND, 20 * SECOND));
+    assert_false(guard_strain_step(&s, 900, 10 * SECOND, 26 * SECOND));
+    assert_false(guard_strain_step(&s, 10000, USEC_FOREVER, 30 * SECOND));
+    assert_false(guard_strain_step(&s, 10000, USEC_FOREVER, 3000 * SECOND));
+}
+
+static void test_the_shortest_duration_of_systemd_oomd_counts(void **state)
+{
+    g_autofree char *runtime = g_build_filename(folder, "oom", NULL);
+    const char *const roots[] = { folder };
+
+    put("systemd/oomd.conf", "[OOM]\n#DefaultMemoryPressureDurationSec=30s\n");
+    assert_true(guard_strain_bound(roots, 1, runtime) == USEC_FOREVER);
+    assert_int_equal(g_mkdir(runtime, 0700), 0);
+    assert_int_equal(guard_strain_bound(roots, 1, runtime), 15 * SECOND);
+    put("systemd/oomd.conf.d/10-x.conf", "[OOM]\nDefaultMemoryPressureDurationSec=20s\n");
+    put("systemd/oomd.conf.d/20-y.conf", "[OOM]\nDefaultMemoryPressureDurationSec=2min\n");
+    put("systemd/oomd.conf.d/30-z.conf", "[OOM]\nDefaultMemoryPressureDurationSec=soon\n");
+    assert_int_equal(guard_strain_bound(roots, 1, runtime), 10 * SECOND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_new_slices_forget_no_line, begin, end),
-        cmocka_unit_test_setup_teardown(test_tried_again_while_others_are_held, begin, end),
-        cmocka_unit_test_setup_teardown(test_lists_that_change_again_and_again, begin, end),
+        cmocka_unit_test_setup_teardown(test_new_exclusions_forget_no_line, begin, end),
+        cmocka_unit_test_setup_teardown(test_an_excluded_line_is_taken_back_while_others_stand, begin, end),
+        cmocka_unit_test_setup_teardown(test_exclusions_that_change_again_and_again, begin, end),
+        cmocka_unit_test_setup_teardown(test_every_cgroup_gets_a_line_but_those_of_the_daemons, begin, end),
+        cmocka_unit_test_setup_teardown(test_strain_ends_before_systemd_oomd_kills, begin, end),
+        cmocka_unit_test_setup_teardown(test_the_shortest_duration_of_systemd_oomd_counts, begin, end),
     };
 
     (void)signal(SIGXFSZ, SIG_IGN);

@@ -4,7 +4,7 @@
 
 #include <glib.h>
 
-#include "guard-slice.h"
+#include "guard-cgroup.h"
 #include "guard-switch.h"
 #include "guard.h"
 
@@ -16,12 +16,10 @@ static struct guard_sample small_guest(void)
         .free = MIB(800),
         .available = MIB(750),
         .have_zones = true,
-        .kernel_free = MIB(800),
-        .kernel_low = MIB(4),
-        .kernel_file = MIB(20),
+        .zones = { .user_room = MIB(796), .kernel_room = MIB(797), .kernel_file = MIB(20) },
         .cpus = 2,
         .n = 2,
-        .slices = {
+        .cgroups = {
             { .usage = MIB(50), .line = GUARD_NO_LINE, .limit = GUARD_NO_LINE },
             { .usage = MIB(50), .line = GUARD_NO_LINE, .limit = GUARD_NO_LINE },
         },
@@ -53,28 +51,66 @@ static void test_headroom(void **state)
         assert_true(guard_headroom(MIB(384), GIB(8), cpus) <= guard_headroom(MIB(384), GIB(8), cpus + 1));
 }
 
-static void test_free_memory_is_shared_out(void **state)
+/* Sets what is free, all of it in the kernel zones. */
+static void set_free(struct guard_sample *s, uint64_t bytes)
+{
+    s->free = bytes;
+    s->zones.user_room = sub_floor(bytes, MIB(4));
+    s->zones.kernel_room = sub_floor(bytes, MIB(3));
+}
+
+static void test_quiet_cgroups_share_the_room(void **state)
 {
     struct guard_sample s = small_guest();
     struct guard_plan p;
 
     guard_plan(&s, &p);
     assert_int_equal(p.mode, GUARD_OPEN);
-    assert_int_equal(p.grow, MIB(800 - 192));
+    assert_int_equal(p.grow, MIB(796 - 192));
     assert_int_equal(p.look_usec, USEC_FOREVER);
     assert_true(p.write[0] && p.write[1]);
     assert_int_equal(p.lines[0], p.lines[1]);
-    assert_int_equal(p.lines[0], MIB(50 + 608 / 2 + 8));
-    /* Who uses more gets more, and who was breached most; the other one keeps a part. */
-    s.slices[0].usage = MIB(500);
+    assert_int_equal(p.lines[0], MIB(50 + 604 / 2 + 8));
+    /* A cgroup that uses more gets more. */
+    s.cgroups[0].usage = MIB(500);
     guard_plan(&s, &p);
     assert_true(p.lines[0] - MIB(500) > 2 * (p.lines[1] - MIB(50)));
-    s.slices[0].usage = MIB(50);
-    s.slices[1].breached = true;
+    assert_false(p.any_held);
+}
+
+static void test_the_room_goes_to_the_cgroup_that_grows(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    s.cgroups[1].breached = true;
     guard_plan(&s, &p);
-    assert_int_equal(p.lines[1] - MIB(50), 487 * MIB(1));
-    assert_int_equal(p.lines[0] - MIB(50), 130 * MIB(1));
+    assert_int_equal(p.lines[1], MIB(50 + 604 - 64));
+    assert_int_equal(p.lines[0], MIB(50 + 64));
     assert_true(p.look_usec <= GUARD_LOOK_MAX_USEC);
+    /* Growth counts before a line is crossed. */
+    s.cgroups[1].breached = false;
+    s.cgroups[1].grown = MIB(20);
+    guard_plan(&s, &p);
+    assert_int_equal(p.lines[1], MIB(50 + 604 - 64));
+    /* Two that grow share it. */
+    s.cgroups[0].breached = true;
+    guard_plan(&s, &p);
+    assert_int_equal(p.lines[0], MIB(50 + 302));
+    assert_int_equal(p.lines[1], MIB(50 + 302));
+}
+
+/* A cgroup that was just made, or is empty, gets 64 MiB and no share. */
+static void test_an_empty_cgroup_gets_the_smallest_line(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    s.n = 3;
+    s.cgroups[2] = (struct guard_cgroup_sample){ .line = GUARD_NO_LINE, .limit = GUARD_NO_LINE };
+    guard_plan(&s, &p);
+    assert_int_equal(p.lines[2], MIB(64));
+    assert_int_equal(p.lines[0], MIB(50 + 604 / 2 + 8));
 }
 
 /* The hog has taken all but the headroom: the lines stay, whatever it has overrun them by. */
@@ -83,23 +119,46 @@ static void test_holds(void **state)
     struct guard_sample s = small_guest();
     struct guard_plan p;
 
-    s.free = MIB(180);
+    set_free(&s, MIB(180));
     s.available = MIB(130);
-    s.slices[0] = (struct guard_slice_sample){
+    s.cgroups[0] = (struct guard_cgroup_sample){
         .usage = MIB(660), .line = MIB(640), .limit = GUARD_NO_LINE, .breached = true
     };
-    s.slices[1].line = MIB(90);
+    s.cgroups[1].line = MIB(90);
     guard_plan(&s, &p);
     assert_int_equal(p.mode, GUARD_HOLDING);
+    assert_true(p.held[0] && p.any_held && !p.held[1]);
     assert_false(p.write[0]);
     assert_int_equal(p.lines[1], MIB(58));
-    /* Memory comes: up at once, to who waits. */
-    s.free += MIB(512);
+    /* An administrator's own limit holds nobody for us. */
+    s.cgroups[0].limit = MIB(640);
+    guard_plan(&s, &p);
+    assert_false(p.any_held);
+    s.cgroups[0].limit = GUARD_NO_LINE;
+    /* Memory comes: the line goes up at once, for those who wait. */
+    set_free(&s, MIB(180 + 512));
     s.available += MIB(512);
     s.total += MIB(512);
     guard_plan(&s, &p);
     assert_int_equal(p.mode, GUARD_OPEN);
     assert_true(p.write[0] && p.lines[0] > MIB(660 + 350));
+    assert_false(p.any_held);
+}
+
+/* What is being unplugged is free, and is not given away. */
+static void test_memory_that_leaves_is_no_room(void **state)
+{
+    struct guard_sample s = small_guest();
+    struct guard_plan p;
+
+    s.leaving = MIB(256);
+    s.cgroups[0].breached = true;
+    guard_plan(&s, &p);
+    assert_int_equal(p.grow, MIB(796 - 192 - 256));
+    assert_int_equal(p.headroom, MIB(192));
+    s.leaving = GIB(8);
+    guard_plan(&s, &p);
+    assert_int_equal(p.grow, 0);
 }
 
 /* A full cache and little available: the cache makes room for the headroom, a 20th of the slice at a time. */
@@ -108,9 +167,9 @@ static void test_cache_makes_room(void **state)
     struct guard_sample s = small_guest();
     struct guard_plan p;
 
-    s.free = MIB(60);
+    set_free(&s, MIB(60));
     s.available = MIB(280);
-    s.slices[0] = (struct guard_slice_sample){
+    s.cgroups[0] = (struct guard_cgroup_sample){
         .usage = MIB(700), .clean = MIB(250), .line = MIB(900), .limit = GUARD_NO_LINE, .breached = true
     };
     guard_plan(&s, &p);
@@ -118,7 +177,7 @@ static void test_cache_makes_room(void **state)
     assert_int_equal(p.lines[0], MIB(700 - 35));
     assert_true(p.write[0]);
     /* Without clean cache there is nothing to be had by a line below the usage. */
-    s.slices[0].clean = 0;
+    s.cgroups[0].clean = 0;
     guard_plan(&s, &p);
     assert_int_equal(p.lines[0], MIB(700));
 }
@@ -129,9 +188,10 @@ static void test_stream(void **state)
     struct guard_sample s = small_guest();
     struct guard_plan p;
 
-    s.free = MIB(200);
+    set_free(&s, MIB(200));
+    s.zones.kernel_file = MIB(1200);
     s.available = MIB(740);
-    s.slices[0] = (struct guard_slice_sample){
+    s.cgroups[0] = (struct guard_cgroup_sample){
         .usage = MIB(640), .clean = MIB(580), .line = MIB(640), .limit = GUARD_NO_LINE, .breached = true
     };
     guard_plan(&s, &p);
@@ -140,33 +200,34 @@ static void test_stream(void **state)
     assert_true(p.write[0] && p.lines[0] > MIB(640 + 400));
     assert_true(p.look_usec >= GUARD_LOOK_MIN_USEC && p.look_usec <= GUARD_LOOK_MAX_USEC);
     /* When it is over the lines come down again, above what is used. */
-    s.slices[0].line = p.lines[0];
-    s.slices[0].breached = false;
-    s.free = MIB(40);
+    s.cgroups[0].line = p.lines[0];
+    s.cgroups[0].breached = false;
+    set_free(&s, MIB(40));
     guard_plan(&s, &p);
     assert_int_equal(p.lines[0], MIB(648));
     assert_true(p.write[0]);
 }
 
-/* Movable memory without end, and nothing left for page tables. */
-static void test_kernel_zones(void **state)
+/* Movable memory without end, and little left for page tables, which are charged as user pages are. */
+static void test_kernel_zones_bound_the_room(void **state)
 {
     struct guard_sample s = small_guest();
     struct guard_plan p;
 
     s.total = GIB(4);
-    s.free = s.available = GIB(3);
-    s.kernel_free = MIB(46);
-    s.kernel_file = 0;
-    s.slices[0].breached = true;
+    s.free = s.available = s.zones.user_room = GIB(3);
+    s.zones.kernel_room = MIB(192);
+    s.zones.kernel_file = 0;
+    s.cgroups[0].breached = true;
     guard_plan(&s, &p);
     assert_int_equal(p.grow, MIB(160));
-    s.kernel_free = MIB(36);
-    s.slices[0].line = s.slices[1].line = MIB(60);
+    assert_int_equal(p.mode, GUARD_OPEN);
+    s.zones.kernel_room = MIB(30);
+    s.cgroups[0].line = s.cgroups[1].line = MIB(60);
     guard_plan(&s, &p);
     assert_int_equal(p.mode, GUARD_HOLDING);
     assert_int_equal(p.grow, 0);
-    assert_true(p.lines[0] <= MIB(50));
+    assert_true(p.lines[0] <= MIB(50) && p.held[0]);
     s.have_zones = false;
     guard_plan(&s, &p);
     assert_true(p.grow > GIB(2));
@@ -179,19 +240,22 @@ static void test_small_moves_are_not_written(void **state)
 
     guard_plan(&s, &p);
     for (size_t i = 0; i < s.n; i++)
-        s.slices[i].line = p.lines[i];
+        s.cgroups[i].line = p.lines[i];
     guard_plan(&s, &p);
     assert_false(p.write[0] || p.write[1]);
-    s.free += MIB(4);
+    set_free(&s, MIB(804));
     guard_plan(&s, &p);
     assert_false(p.write[0] || p.write[1]);
-    s.free -= MIB(20);
+    set_free(&s, MIB(784));
     guard_plan(&s, &p);
     assert_false(p.write[0] || p.write[1]);
-    s.free += MIB(40);
+    set_free(&s, MIB(824));
     guard_plan(&s, &p);
     assert_true(p.write[0] && p.write[1]);
 }
+
+/* The smallest line, for which nothing is promised. */
+#define LINE_FLOOR MIB(66)
 
 /* Whatever the numbers: never above the administrator's, never far below what is used, never more promised
  * than there is. */
@@ -204,35 +268,37 @@ static void test_invariants(void **state)
         struct guard_plan p;
         uint64_t grown = 0;
 
-        s.n = (size_t)g_rand_int_range(rand, 1, GUARD_SLICES_MAX + 1);
+        s.n = (size_t)g_rand_int_range(rand, 1, GUARD_CGROUPS_MAX + 1);
         s.total = MIB(g_rand_int_range(rand, 256, 100000));
         s.free = s.total / 1000 * (uint64_t)g_rand_int_range(rand, 0, 1000);
         s.available = s.total / 1000 * (uint64_t)g_rand_int_range(rand, 0, 1000);
-        s.kernel_free = MIB(g_rand_int_range(rand, 0, 1000));
-        s.kernel_low = MIB(g_rand_int_range(rand, 0, 50));
+        s.zones.user_room = MIN_OF(s.free, MIB(g_rand_int_range(rand, 0, 100000)));
+        s.zones.kernel_room = MIB(g_rand_int_range(rand, 0, 1000));
+        s.zones.kernel_file = MIB(g_rand_int_range(rand, 0, 500));
         for (size_t i = 0; i < s.n; i++) {
-            struct guard_slice_sample *slice = &s.slices[i];
+            struct guard_cgroup_sample *cgroup = &s.cgroups[i];
 
-            slice->usage = KIB(g_rand_int(rand) % (s.total / KIB(1)));
-            slice->clean = slice->usage / 100 * (uint64_t)g_rand_int_range(rand, 0, 100);
-            slice->limit = g_rand_boolean(rand) ? GUARD_NO_LINE : KIB(g_rand_int(rand));
-            slice->line = g_rand_boolean(rand) ? slice->limit : MIN_OF(KIB(g_rand_int(rand)), slice->limit);
-            slice->breached = g_rand_boolean(rand);
+            cgroup->usage = KIB(g_rand_int(rand) % (s.total / KIB(1)));
+            cgroup->clean = cgroup->usage / 100 * (uint64_t)g_rand_int_range(rand, 0, 100);
+            cgroup->limit = g_rand_boolean(rand) ? GUARD_NO_LINE : KIB(g_rand_int(rand));
+            cgroup->line =
+                    g_rand_boolean(rand) ? cgroup->limit : MIN_OF(KIB(g_rand_int(rand)), cgroup->limit);
+            cgroup->breached = g_rand_boolean(rand);
         }
         guard_plan(&s, &p);
         assert_true(p.headroom >= GUARD_HEADROOM_MIN && p.headroom <= MIB(256));
         for (size_t i = 0; i < s.n; i++) {
-            const struct guard_slice_sample *slice = &s.slices[i];
-            uint64_t lowest = slice->usage - slice->usage / 20;
+            const struct guard_cgroup_sample *cgroup = &s.cgroups[i];
+            uint64_t lowest = cgroup->usage - cgroup->usage / 20;
 
-            assert_true(p.lines[i] <= slice->limit);
+            assert_true(p.lines[i] <= cgroup->limit);
             /* Below what is used only: a line that stands there, the administrator's, clean cache. */
-            assert_true(p.lines[i] >= MIN_OF(MIN_OF(lowest, slice->line), slice->limit));
-            if (p.lines[i] + slice->clean < slice->usage)
-                assert_true(p.lines[i] == slice->line || p.lines[i] == slice->limit);
-            grown += sub_floor(p.lines[i], slice->usage);
+            assert_true(p.lines[i] >= MIN_OF(MIN_OF(lowest, cgroup->line), cgroup->limit));
+            if (p.lines[i] + cgroup->clean < cgroup->usage)
+                assert_true(p.lines[i] == cgroup->line || p.lines[i] == cgroup->limit);
+            grown += sub_floor(p.lines[i], cgroup->usage);
         }
-        assert_true(grown <= MAX_OF(s.free, s.available) + s.n * MIB(10));
+        assert_true(grown <= MAX_OF(s.free, s.available) + s.n * LINE_FLOOR);
         assert_true(p.look_usec == USEC_FOREVER ||
                     (p.look_usec >= GUARD_LOOK_MIN_USEC && p.look_usec <= GUARD_LOOK_MAX_USEC));
     }
@@ -240,14 +306,14 @@ static void test_invariants(void **state)
 
 static void test_names(void **state)
 {
-    static const char *const good[] = { "user.slice", "machine.slice", "app_2.slice" };
-    static const char *const bad[] = { "", ".slice", "-.slice", "a-b.slice", "vmtide.slice", "user",
-        "user.slicex", "../x.slice", "a/b.slice", "a.b.slice", "user.service" };
+    static const char *const good[] = { "user.slice", "docker", "lxc.payload.a b", "a=b",
+        "kubepods-x.slice" };
+    static const char *const bad[] = { "", ".", "..", ".hidden", "../x.slice", "a/b", "/" };
 
     for (size_t i = 0; i < ELEMENTSOF(good); i++)
-        assert_true(guard_slice_name_is_valid(good[i]));
+        assert_true(guard_cgroup_name_is_valid(good[i]));
     for (size_t i = 0; i < ELEMENTSOF(bad); i++)
-        assert_false(guard_slice_name_is_valid(bad[i]));
+        assert_false(guard_cgroup_name_is_valid(bad[i]));
 }
 
 static void test_switch(void **state)
@@ -369,11 +435,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_headroom),
-        cmocka_unit_test(test_free_memory_is_shared_out),
+        cmocka_unit_test(test_quiet_cgroups_share_the_room),
+        cmocka_unit_test(test_the_room_goes_to_the_cgroup_that_grows),
+        cmocka_unit_test(test_an_empty_cgroup_gets_the_smallest_line),
         cmocka_unit_test(test_holds),
+        cmocka_unit_test(test_memory_that_leaves_is_no_room),
         cmocka_unit_test(test_cache_makes_room),
         cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_kernel_zones),
+        cmocka_unit_test(test_kernel_zones_bound_the_room),
         cmocka_unit_test(test_small_moves_are_not_written),
         cmocka_unit_test(test_invariants),
         cmocka_unit_test(test_names),

@@ -249,6 +249,10 @@ static void test_zoneinfo(void **state)
     assert_int_equal(z.kernel_file, 10 * 4096);
     assert_int_equal(z.movable_free, 5000 * 4096);
     assert_int_equal(z.movable_managed, 6000 * 4096);
+    /* DMA: 100 free, min 10, low 12, and 900 protected, which leaves user pages nothing. */
+    assert_int_equal(z.kernel_room, (90 + 980) * 4096);
+    assert_int_equal(z.kernel_reserve, 900 * 4096);
+    assert_int_equal(z.user_room, (0 + 975 + 4965) * 4096);
     check_damage(try_zones, zone_text, words);
     assert_int_equal(try_zones(""), -EBADMSG);
     assert_int_equal(

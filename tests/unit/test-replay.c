@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "replay.h"
+#include "room.h"
 
 #define HEADER "time_s,used_bytes,cached_bytes\n"
 
@@ -109,6 +110,8 @@ static void test_square_wave_does_not_flap(void **state)
     assert_true(r.grows <= 4 + 3 * 4);
 }
 
+#define STANDING MIB(256)
+
 static void test_ramp_and_streaming(void **state)
 {
     _cleanup_(replay_clear) struct replay_result ramp = { 0 }, stream = { 0 };
@@ -117,11 +120,126 @@ static void test_ramp_and_streaming(void **state)
             &ramp);
     assert_int_equal(ramp.shortfall_usec, 0);
     assert_true(ramp.peak >= 6000000000);
-    assert_int_equal(ramp.idle_bytes, GIB(1));
-    /* Files that stream through plug nothing. */
+    assert_int_equal(ramp.idle_bytes, GIB(1) + STANDING);
+    /* Files that stream through plug nothing but the standing blocks. */
     run(HEADER "0,400000000,0\n60,400000000,8000000000\n120,400000000,8000000000\n", 100 * USEC_PER_MSEC, 0,
             &stream);
-    assert_int_equal(stream.peak, GIB(1));
+    assert_int_equal(stream.peak, GIB(1) + STANDING);
+}
+
+static void test_a_recording_above_boot_memory_begins_plugged(void **state)
+{
+    _cleanup_(replay_clear) struct replay_result r = { 0 };
+    const struct replay_point *first;
+
+    run(HEADER "0,3000000000,1000000000\n60,3000000000,1000000000\n", USEC_PER_SEC, 0, &r);
+    first = &g_array_index(r.points, struct replay_point, 0);
+    assert_true(first->held > 3000000000 && first->held <= GIB(5));
+    assert_int_equal(first->held, first->requested);
+    assert_int_equal(r.grows, 0);
+    assert_int_equal(r.shortfall_usec, 0);
+    assert_int_equal(r.held_usec, 0);
+}
+
+/* 3 GB/s with a host that takes a second: the headroom lasts for a tenth of that. */
+static void test_demand_waits_at_the_line(void **state)
+{
+    _cleanup_(replay_clear) struct replay_result r = { 0 };
+    const struct replay_point *last;
+
+    run(HEADER "0,400000000,0\n20,400000000,0\n21,3400000000,0\n60,3400000000,0\n", USEC_PER_SEC, 0, &r);
+    last = &g_array_index(r.points, struct replay_point, r.points->len - 1);
+    assert_int_equal(r.shortfall_usec, 0);
+    assert_true(r.held_usec >= USEC_PER_SEC / 2);
+    assert_true(r.held_max > 0 && r.held_max <= r.held_usec);
+    assert_int_equal(last->waiting, 0);
+    assert_int_equal(last->used, 3400000000);
+}
+
+/* At max the guard is disarmed, so demand is used up to the end and beyond. */
+static void test_demand_above_max_is_short(void **state)
+{
+    _cleanup_(replay_clear) struct replay_result r = { 0 };
+    const struct replay_point *last;
+
+    run(HEADER "0,400000000,0\n60,12000000000,0\n120,12000000000,0\n", 100 * USEC_PER_MSEC, 0, &r);
+    last = &g_array_index(r.points, struct replay_point, r.points->len - 1);
+    assert_true(r.shortfall_usec > 60 * USEC_PER_SEC);
+    assert_true(r.shortfall_max > 12000000000 - GIB(9));
+    assert_int_equal(last->waiting, 0);
+}
+
+static const struct model_options guest = {
+    .boot = GIB(1),
+    .max = GIB(16),
+    .plug_latency = 100 * USEC_PER_MSEC,
+    .unplug_rate = GIB(1),
+    .kernel_part = 5,
+    .reserves = true,
+};
+
+static void advance(struct model *m, uint64_t usec, uint64_t used)
+{
+    for (uint64_t end = m->now + usec; m->now < end;)
+        model_advance(m, 10 * USEC_PER_MSEC, used, 0);
+}
+
+/* The memmap of 16 GiB is 256 MiB. */
+static void test_a_plug_that_cannot_be_paid_is_retried(void **state)
+{
+    struct model m;
+
+    model_init(&m, &guest);
+    m.now = USEC_PER_SEC;
+    model_start(&m, MIB(400), 0);
+    advance(&m, USEC_PER_SEC, MIB(780));
+    model_request(&m, GIB(16));
+    advance(&m, 200 * USEC_PER_MSEC, MIB(780));
+    assert_int_equal(m.requested, GIB(16));
+    assert_true(m.size > 0 && m.size < GIB(16));
+    assert_int_equal(m.size % MODEL_MEMORY_BLOCK, 0);
+    advance(&m, USEC_PER_SEC, MIB(100));
+    assert_int_equal(m.size, GIB(16));
+}
+
+static void test_the_kernel_keeps_its_reserve(void **state)
+{
+    struct zoneinfo z;
+    struct model m;
+
+    model_init(&m, &guest);
+    m.now = USEC_PER_SEC;
+    model_start(&m, MIB(400), 0);
+    model_request(&m, STANDING);
+    advance(&m, USEC_PER_SEC, MIB(400));
+    assert_int_equal(m.size, STANDING);
+    assert_int_equal(m.reserve, MIN_OF(room_kernel_reserve(guest.boot, STANDING, guest.max), STANDING));
+    advance(&m, USEC_PER_SEC, GIB(1));
+    model_zones(&m, &z);
+    assert_true(m.short_bytes > 0);
+    assert_int_equal(z.user_room, 0);
+    assert_int_equal(z.kernel_reserve, m.reserve);
+    assert_in_range(z.kernel_room, m.reserve, m.reserve + MIB(1));
+}
+
+/* The kernel's part of what is used grows: anonymous memory in the kernel zones does not go away for it. */
+static void test_the_kernel_is_short_beside_anonymous_memory(void **state)
+{
+    struct model_options o = guest;
+    struct model m;
+
+    o.reserves = false;
+    model_init(&m, &o);
+    m.now = USEC_PER_SEC;
+    model_start(&m, MIB(400), 0);
+    advance(&m, USEC_PER_SEC, MIB(940));
+    model_request(&m, GIB(1));
+    advance(&m, USEC_PER_SEC, MIB(940));
+    assert_int_equal(m.size, GIB(1));
+    assert_int_equal(m.short_bytes, 0);
+    advance(&m, USEC_PER_SEC, MIB(1500));
+    assert_true(model_available(&m) > MIB(256));
+    assert_true(m.short_bytes > 0);
 }
 
 int main(void)
@@ -131,6 +249,12 @@ int main(void)
         cmocka_unit_test(test_demand_is_linear_between_rows),
         cmocka_unit_test(test_square_wave_does_not_flap),
         cmocka_unit_test(test_ramp_and_streaming),
+        cmocka_unit_test(test_a_recording_above_boot_memory_begins_plugged),
+        cmocka_unit_test(test_demand_waits_at_the_line),
+        cmocka_unit_test(test_demand_above_max_is_short),
+        cmocka_unit_test(test_a_plug_that_cannot_be_paid_is_retried),
+        cmocka_unit_test(test_the_kernel_keeps_its_reserve),
+        cmocka_unit_test(test_the_kernel_is_short_beside_anonymous_memory),
     };
 
     return cmocka_run_group_tests_name("replay", tests, NULL, NULL);

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.matrix import mark_of, register
-from tests.vm.rig import Guest, RigError, build_dir, install_build
+from tests.vm.rig import Guest, RigError, build_dir, install_build, speed
 
 KERNELS = ('6.1', '6.12')
 
@@ -106,6 +106,7 @@ def boot_guest(request):
         guest.start()
         if wait:
             guest.wait_booted()
+            speed.measure(guest)
         return guest
 
     yield boot

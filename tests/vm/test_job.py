@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.vm.rig import GIB, MIB, wait_until
+from tests.vm.rig.speed import patience
 
 ACTUATOR = 'org.vmtide.Actuator1 /org/vmtide/Actuator1 org.vmtide.Actuator1'
 MONITOR = 'org.vmtide.Monitor1 /org/vmtide/Monitor1 org.vmtide.Monitor1'
@@ -34,11 +35,11 @@ def agree(guest):
 
 
 def wait_agreed(guest):
-    wait_until(lambda: agree(guest), AGREE_SECONDS, 'guest, actuator and host agree on the size')
+    wait_until(lambda: agree(guest), patience(AGREE_SECONDS), 'guest, actuator and host agree on the size')
 
 
 def wait_settled(guest):
-    wait_until(lambda: guest.size() == guest.requested_size() and agree(guest), 60, 'the change is over')
+    wait_until(lambda: guest.size() == guest.requested_size() and agree(guest), patience(60), 'the change is over')
 
 
 def offline_blocks(guest):
@@ -63,7 +64,7 @@ def test_burst_and_reboot_while_large(guest):
     start_host(guest)
     assert guest.check('cat /sys/devices/system/memory/auto_online_blocks').strip() != 'offline'
     hog = burst(guest, hold=3)
-    assert hog.wait(240).status == 0
+    assert hog.wait(patience(240)).status == 0
     assert guest.oom_kills() == 0
     assert guest.size() >= 2 * GIB
     assert offline_blocks(guest) == 0
@@ -74,7 +75,7 @@ def test_burst_and_reboot_while_large(guest):
     guest.reboot()
     guest.wait_booted()
     wait_until(lambda: guest.run('systemctl stop vmtide-monitor', 20).status == 0, 60, 'the monitor is stopped')
-    wait_until(lambda: guest.size() == guest.requested_size() and guest.size() > GIB, 90,
+    wait_until(lambda: guest.size() == guest.requested_size() and guest.size() > GIB, patience(90),
                'all that is requested is plugged again')
     assert guest.requested_size() <= large
     wait_agreed(guest)
@@ -85,11 +86,11 @@ def test_every_daemon_may_die(guest):
     start_host(guest)
     # The host, in the middle of a grow.
     hog = burst(guest, size='2G', hold=1000, threads=1)
-    wait_until(lambda: guest.requested_size() > 0, 60, 'a grow begins')
+    wait_until(lambda: guest.requested_size() > 0, patience(60), 'a grow begins')
     guest.host.kill()
     guest.host.restart()
     wait_agreed(guest)
-    hog.wait_output('touched', 240)
+    hog.wait_output('touched', patience(240))
     assert guest.oom_kills() == 0
     # The monitor, at any time.
     kill_unit(guest, 'vmtide-monitor')
@@ -98,20 +99,20 @@ def test_every_daemon_may_die(guest):
     wait_settled(guest)
     hog.kill()
     hog.wait(20)
-    wait_until(lambda: guest.requested_size() < guest.size(), 120, 'a shrink begins')
+    wait_until(lambda: guest.requested_size() < guest.size(), patience(120), 'a shrink begins')
     kill_unit(guest, 'vmtide-actuator')
     wait_agreed(guest)
     # And the job goes on.
     before = guest.requested_size()
     assert before > 0
-    wait_until(lambda: guest.size() < before, 90, 'the shrink goes on')
+    wait_until(lambda: guest.size() < before, patience(90), 'the shrink goes on')
     # No daemon: the guest keeps its memory.
     guest.check('systemctl stop vmtide-monitor vmtide-actuator')
     guest.host.stop()
-    wait_until(lambda: guest.size() == guest.requested_size(), 20, 'the last change is over')
+    wait_until(lambda: guest.size() == guest.requested_size(), patience(20), 'the last change is over')
     size = guest.size()
     hog = guest.start_command('exec vmhog --bytes 256M --hold 2')
-    assert hog.wait(60).status == 0
+    assert hog.wait(patience(60)).status == 0
     assert guest.size() == size
 
 

@@ -4,6 +4,7 @@
 import pytest
 
 from tests.vm.rig import MIB, wait_until
+from tests.vm.rig.speed import patience
 
 ACTUATOR = 'org.vmtide.Actuator1 /org/vmtide/Actuator1 org.vmtide.Actuator1'
 CACHE = 320 * MIB
@@ -28,7 +29,7 @@ def reclaim(guest, size):
 
 def fill_cache(guest):
     """Cold, clean page cache: written once, read never."""
-    guest.check(f'dd if=/dev/zero of=/var/tmp/cache bs=1M count={CACHE // MIB} status=none; sync', 120)
+    guest.check(f'dd if=/dev/zero of=/var/tmp/cache bs=1M count={CACHE // MIB} status=none; sync', patience(120))
     assert guest.meminfo()['Cached'] >= CACHE
 
 
@@ -44,7 +45,7 @@ def working_guest(guest):
     hogs = [guest.start_command(f'exec vmhog --kind {kind} --bytes {size} --hold 1000')
             for kind, size in (('anon', '200M'), ('mlock', '64M'))]
     for hog in hogs:
-        hog.wait_output('touched', 60)
+        hog.wait_output('touched', patience(60))
     yield guest
     assert all(hog.poll() is None for hog in hogs)
     assert guest.oom_kills() == 0
@@ -67,12 +68,12 @@ def test_cache_goes_and_the_working_set_stays(working):
 
 def test_anonymous_memory_is_not_swapped(working):
     working.check('dd if=/dev/zero of=/var/tmp/swap bs=1M count=256 status=none && chmod 600 /var/tmp/swap && '
-                  'mkswap -q /var/tmp/swap && swapon /var/tmp/swap', 60)
+                  'mkswap -q /var/tmp/swap && swapon /var/tmp/swap', patience(60))
     fill_cache(working)
     assert reclaim(working, 64 * MIB) >= 48 * MIB
     assert swapped_out(working) <= 8 * MIB
 
     # Nothing else to take: an old kernel, if asked, would turn to anonymous memory (28 MiB for the first 4).
     working.check('rm /var/tmp/cache; echo 3 >/proc/sys/vm/drop_caches')
-    wait_until(lambda: reclaim(working, 64 * MIB) < 4 * MIB, 60, 'nothing more goes')
+    wait_until(lambda: reclaim(working, 64 * MIB) < 4 * MIB, patience(60), 'nothing more goes')
     assert swapped_out(working) <= 8 * MIB

@@ -3,6 +3,7 @@
 
 from tests.vm.rig import GIB, MIB, wait_until
 from tests.vm.rig.paths import build_dir
+from tests.vm.rig.speed import patience
 
 ACTUATOR = 'org.vmtide.Actuator1 /org/vmtide/Actuator1 org.vmtide.Actuator1'
 CLIENT = '/usr/local/bin/vmplug'
@@ -37,7 +38,7 @@ def test_a_stuck_shrink_ends_and_growth_goes_on(kernel, installed, boot_guest):
     guest = start(kernel, installed, boot_guest, 'online_kernel')
     plug(guest, GIB)
     hog = guest.start_command('exec vmhog --kind pipe --bytes 600M --hold 1000')
-    hog.wait_output('touched', 120)
+    hog.wait_output('touched', patience(120))
     unplug(guest, 896 * MIB)
     wait_until(lambda: property_of(guest, 'State') == 'stuck', STUCK_SECONDS, 'the actuator says stuck')
     wait_until(lambda: guest.requested_size() == guest.size(), STUCK_SECONDS, 'the requested size goes back to the size')
@@ -54,7 +55,7 @@ def test_locked_memory_moves(kernel, installed, boot_guest):
     guest = start(kernel, installed, boot_guest, 'online_movable')
     plug(guest, 2 * GIB)
     hog = guest.start_command('exec vmhog --kind mlock --bytes 600M --hold 1000')
-    hog.wait_output('touched', 120)
+    hog.wait_output('touched', patience(120))
     unplug(guest, GIB)
     guest.wait_size(GIB, 30)
     assert guest.oom_kills() == 0

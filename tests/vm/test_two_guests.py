@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from tests.vm.rig import GIB, MIB, wait_until
+from tests.vm.rig.speed import patience
 from tests.vm.test_job import connected
 
 KERNEL = '6.12'
@@ -36,17 +37,17 @@ def test_one_sleeps_the_other_grows(boot_guest, installed):
     two = boot_guest(KERNEL, destdir=installed, files={'/etc/vmtide/monitor.conf': ('[Monitor]\nProfile=conservative\n')})
     start_one_host(one, two)
     hog = two.start_command(f'exec vmhog --bytes {PEAK} --rate 300M --hold 1000', slice_name='user.slice')
-    hog.wait_output('touched', 120)
+    hog.wait_output('touched', patience(120))
     assert two.size() >= 2 * GIB
     # The other one wakes just as this one has done its work.
     hog.kill()
     hog.wait(20)
     woken = one.start_command(f'exec vmhog --bytes {PEAK} --rate 60M --hold 0', slice_name='user.slice')
-    wait_until(lambda: 'one: refused host-memory' in one.host.text(), 60, 'memory is short')
+    wait_until(lambda: 'one: refused host-memory' in one.host.text(), patience(60), 'memory is short')
     had, size = one.requested_size(), two.size()
-    wait_until(lambda: two.size() < size, SERVED_SECONDS, 'two gives back')
-    wait_until(lambda: one.requested_size() > had, SERVED_SECONDS, 'one is served')
-    assert woken.wait(120).status == 0
+    wait_until(lambda: two.size() < size, patience(SERVED_SECONDS), 'two gives back')
+    wait_until(lambda: one.requested_size() > had, patience(SERVED_SECONDS), 'one is served')
+    assert woken.wait(patience(120)).status == 0
     assert 'two: guest asked to shrink' in one.host.text()
     assert (one.oom_kills(), two.oom_kills()) == (0, 0)
     assert one.size() >= 2 * GIB

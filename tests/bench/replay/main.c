@@ -69,7 +69,8 @@ static int parse_options(struct program *p, int *argc, char ***argv)
     g_autoptr(GError) error = NULL;
 
     g_option_context_set_summary(context,
-            "Runs the monitor's decision on a recording of a guest's demand and prints what came of it. The "
+            "Runs the monitor's decision on a recording of a guest's demand and prints the memory that the "
+            "guest held, the demand that was short and the demand that waited at the guard's line. The "
             "recording is a CSV file with the columns time_s, used_bytes and cached_bytes, as "
             "vmtide-monitor --record writes it.");
     g_option_context_add_main_entries(context, entries, NULL);

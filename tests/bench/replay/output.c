@@ -28,14 +28,20 @@ static void print_steps(FILE *file, const struct replay_result *r)
     fprintf(file, "step_ns_max: %" PRIu32 "\n", n > 0 ? g_array_index(r->step_nsec, uint32_t, n - 1) : 0);
 }
 
+static void print_seconds(FILE *file, const char *name, uint64_t usec)
+{
+    fprintf(file, "%s: %" PRIu64 ".%02" PRIu64 "\n", name, usec / USEC_PER_SEC, usec % USEC_PER_SEC / 10000);
+}
+
 void output_print(FILE *file, const struct replay_result *r)
 {
     uint64_t tenths = (uint64_t)(r->footprint * 10 / ((unsigned __int128)GIB(1) * 60 * USEC_PER_SEC));
 
     fprintf(file, "footprint_gib_min: %" PRIu64 ".%" PRIu64 "\n", tenths / 10, tenths % 10);
-    fprintf(file, "shortfall_s: %" PRIu64 ".%02" PRIu64 "\n", r->shortfall_usec / USEC_PER_SEC,
-            r->shortfall_usec % USEC_PER_SEC / 10000);
+    print_seconds(file, "shortfall_s", r->shortfall_usec);
     fprintf(file, "shortfall_max_bytes: %" PRIu64 "\n", r->shortfall_max);
+    print_seconds(file, "held_s", r->held_usec);
+    print_seconds(file, "held_max_s", r->held_max);
     fprintf(file, "resizes: %" PRIu64 "\n", r->grows + r->shrinks);
     fprintf(file, "grows: %" PRIu64 "\n", r->grows);
     fprintf(file, "shrinks: %" PRIu64 "\n", r->shrinks);
@@ -60,14 +66,16 @@ int output_csv(const char *path, const struct replay_result *r)
 
     if (!file)
         return -errno;
-    (void)fputs("time_s,used_bytes,cached_bytes,held_bytes,requested_bytes,available_bytes\n", file);
+    (void)fputs("time_s,used_bytes,cached_bytes,held_bytes,requested_bytes,available_bytes,waiting_bytes\n",
+            file);
     for (guint i = 0; i < r->points->len; i++) {
         const struct replay_point *p = &g_array_index(r->points, struct replay_point, i);
 
         fprintf(file,
-                "%" PRIu64 ".%06" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n",
+                "%" PRIu64 ".%06" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+                ",%" PRIu64 "\n",
                 p->time / USEC_PER_SEC, p->time % USEC_PER_SEC, p->used, p->cached, p->held, p->requested,
-                p->available);
+                p->available, p->waiting);
     }
     return close_file(file);
 }

@@ -16,6 +16,10 @@
 /* The most that the sampler believes of a machine. */
 #define FASTEST_RATE GIB(2)
 #define PAGE_SIZE_BYTES UINT64_C(4096)
+/* The guard looks at its lines this often, and reports tasks that wait at one from the second time on. */
+#define HELD_REPORT_USEC (20 * USEC_PER_MSEC)
+/* The monitor ignores a crossed line for this long after one that woke it. */
+#define CROSSED_PAUSE_USEC (250 * USEC_PER_MSEC)
 
 struct replay {
     const struct replay_options *options;
@@ -36,6 +40,11 @@ struct replay {
     uint64_t window_stall;
     bool event_early;
     bool event_hard;
+    uint64_t last_look;
+    uint64_t crossed;    /* when the guard's line woke the monitor last; 0: it has not */
+    uint64_t held_since; /* demand waits at the guard's line; 0: none does */
+    uint64_t late_since; /* demand is behind the recording for that reason; 0: it is not */
+    bool held_reported;
 };
 
 static void fill_sample(struct replay *r)
@@ -56,15 +65,7 @@ static void fill_sample(struct replay *r)
     p->pressure_fresh = p->vmstat_fresh = fresh;
     if (fresh) {
         r->pressure_time = m->now;
-        p->zones = (struct zoneinfo){
-            .kernel_free = model_kernel_free(m),
-            .kernel_low = m->kernel_low,
-            .kernel_min = m->kernel_low / 5 * 4,
-            .kernel_managed = m->total - m->movable_managed,
-            .kernel_file = model_kernel_file(m),
-            .movable_free = sub_floor(m->movable_managed, m->movable_user),
-            .movable_managed = m->movable_managed,
-        };
+        model_zones(m, &p->zones);
         p->vmstat = (struct vmstat){ .workingset_refault_file = m->refaults / PAGE_SIZE_BYTES };
         p->pressure = (struct pressure){ .some = { .total = m->stall } };
     }
@@ -79,7 +80,9 @@ static void fill_sample(struct replay *r)
     p->block_size = MODEL_BLOCK;
     p->memory_block_size = MODEL_MEMORY_BLOCK;
     p->shrink_to = UINT64_MAX;
-    p->guard_armed = false; /* the model has none: nothing here may lean on it */
+    p->boot_size = m->options.boot;
+    p->guard_armed = m->guard_headroom > 0;
+    p->guard_held = r->held_reported;
     p->reclaiming = m->squeezing > 0;
 }
 
@@ -112,11 +115,13 @@ static void decide(struct replay *r)
         r->asking = false;
     }
     fill_sample(r);
+    r->last_look = m->now;
     begun = clock_nsec();
     decide_step(&r->config, &r->state, &r->sample, m->now, &d);
     nsec = (uint32_t)MIN_OF(clock_nsec() - begun, UINT32_MAX);
     g_array_append_val(r->result->step_nsec, nsec);
     r->next_look = m->now + d.wait_usec;
+    r->model.guard_headroom = d.guard_headroom;
     if (d.reclaim > 0 && m->squeezing == 0)
         model_squeeze(&r->model, d.reclaim);
     if (d.action == DECIDE_HOLD)
@@ -162,6 +167,45 @@ static void follow_pressure(struct replay *r)
     r->next_look = m->now;
 }
 
+/* Demand that reaches the guard's line wakes the monitor, and so does the guard's report that it holds
+ * tasks. */
+static void follow_guard(struct replay *r)
+{
+    struct model *m = &r->model;
+    bool held;
+
+    if (model_held(m) == 0)
+        r->late_since = 0;
+    else if (r->late_since == 0)
+        r->late_since = m->now;
+    if (!m->at_line)
+        r->held_since = 0;
+    else if (r->held_since == 0)
+        r->held_since = m->now;
+    held = r->held_since > 0 && m->now >= r->held_since + HELD_REPORT_USEC;
+    if (m->crossed && (r->crossed == 0 || m->now >= r->crossed + CROSSED_PAUSE_USEC)) {
+        r->crossed = m->now;
+        r->next_look = MIN_OF(r->next_look, MAX_OF(m->now, r->last_look + DECIDE_INTERVAL_MIN_USEC));
+    }
+    if (held && !r->held_reported)
+        r->next_look = m->now;
+    r->held_reported = held;
+    m->crossed = false;
+}
+
+static void account_demand(struct replay_result *res, const struct replay *r, uint64_t usec)
+{
+    const struct model *m = &r->model;
+
+    if (m->short_bytes > 0)
+        res->shortfall_usec += usec;
+    res->shortfall_max = MAX_OF(res->shortfall_max, m->short_bytes);
+    if (model_held(m) == 0)
+        return;
+    res->held_usec += usec;
+    res->held_max = MAX_OF(res->held_max, m->now + usec - r->late_since);
+}
+
 static void account(struct replay *r, uint64_t usec, uint64_t start)
 {
     const struct model *m = &r->model;
@@ -170,17 +214,16 @@ static void account(struct replay *r, uint64_t usec, uint64_t start)
 
     res->footprint += (unsigned __int128)held * usec;
     res->peak = MAX_OF(res->peak, held);
-    if (m->short_bytes > 0)
-        res->shortfall_usec += usec;
-    res->shortfall_max = MAX_OF(res->shortfall_max, m->short_bytes);
+    account_demand(res, r, usec);
     if (m->now >= r->next_point) {
         struct replay_point point = {
             .time = m->now - start,
-            .used = m->used,
+            .used = m->wanted,
             .cached = m->cached,
             .held = held,
             .requested = m->options.boot + m->requested,
             .available = model_available(m),
+            .waiting = model_held(m),
         };
 
         g_array_append_val(res->points, point);
@@ -215,6 +258,7 @@ static void run(struct replay *r)
     if (r->options->policy == POLICY_FIXED)
         m->size = m->requested = r->options->model.max;
     trace_at(r->trace, &r->cursor, 0, &used, &cached);
+    model_start(m, used, cached);
     model_advance(m, 0, used, cached);
     r->next_look = start;
     while (m->now < end) {
@@ -225,6 +269,7 @@ static void run(struct replay *r)
         usec = MIN_OF(MIN_OF(TICK_USEC, end - m->now), r->next_look - m->now);
         trace_at(r->trace, &r->cursor, m->now + usec - start, &used, &cached);
         model_advance(m, usec, used, cached);
+        follow_guard(r);
         account(r, usec, start);
         follow_pressure(r);
     }
@@ -250,6 +295,8 @@ void replay_run(const struct replay_options *o, const struct trace *t, struct re
     };
 
     model_init(&r.model, &o->model);
+    r.model.options.reserves = o->policy == POLICY_VMTIDE;
+    r.model.options.ballooned = o->policy != POLICY_VMTIDE;
     decide_init(&r.state, &r.config);
     run(&r);
     result.idle_bytes = idle_bytes(&result);

@@ -14,17 +14,20 @@ struct replay_options {
 /* What is kept for files: the state of one moment. */
 struct replay_point {
     uint64_t time;
-    uint64_t used;
+    uint64_t used; /* as recorded */
     uint64_t cached;
     uint64_t held; /* boot memory and size */
     uint64_t requested;
     uint64_t available;
+    uint64_t waiting; /* of used, at the guard's line */
 };
 
 struct replay_result {
     unsigned __int128 footprint; /* bytes x µs */
     uint64_t shortfall_usec;
     uint64_t shortfall_max;
+    uint64_t held_usec; /* demand waited at the guard's line */
+    uint64_t held_max;  /* the longest time without a break, µs */
     uint64_t grows;
     uint64_t shrinks;
     uint64_t peak;

@@ -2,6 +2,7 @@
 """What rows inside of a guest have in common."""
 
 from tests.vm.rig import GIB, wait_until
+from tests.vm.rig.speed import patience
 from tests.vm.test_guard import SLICES, standing
 
 RESIZE, GRANTED = b'"resize"', b'"granted"'
@@ -29,7 +30,7 @@ def surge(stage, arguments='--rate 250M --hold 1', slice_name='user.slice'):
 
 def ends_well(stage, work, kills):
     """The burst had its memory, and nothing was killed since KILLS were counted."""
-    result = work.wait(180)
+    result = work.wait(patience(180))
     assert result.status == 0, result
     assert stage.guest.oom_kills() == kills
 

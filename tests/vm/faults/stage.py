@@ -14,6 +14,7 @@ from tests.vm.rig import GIB, MIB, RigError, wait_until
 from tests.vm.rig.paths import build_dir, find_tool
 from tests.vm.rig.process import NOBODY, Process
 from tests.vm.rig.qemu import parse_size
+from tests.vm.rig.speed import measure, patience
 from tests.vm.test_job import MONITOR, offline_blocks, online_blocks, properties
 
 from .deaths import Deaths
@@ -48,6 +49,7 @@ class Stage:
         self.daemon = None
         self.deaths = Deaths(self)
         self._boot_total = None
+        measure(guest)
         if landlord:
             self._start_bus()
             self._start_host(others, options)
@@ -164,7 +166,7 @@ class Stage:
         kills, size = guest.oom_kills(), guest.size()
         bytes_ = guest.meminfo()['MemAvailable'] + 256 * MIB
         hog = guest.start_command(f'exec vmhog --rate 250M --bytes {bytes_} --hold 0', slice_name='user.slice')
-        result = hog.wait(120)
+        result = hog.wait(patience(120))
         assert result.status == 0, result
         assert guest.size() > size or guest.requested_size() > size
         assert guest.oom_kills() == kills

@@ -3,6 +3,7 @@
 
 from tests.matrix import fault
 from tests.vm.rig import MIB, wait_until
+from tests.vm.rig.speed import patience
 from tests.vm.test_guard import SLICES, breaches, standing
 
 from .recipes import RESIZE, Journal, ends_well, main_pid, small, surge, wait_armed, workload
@@ -68,7 +69,7 @@ def test_bus_daemon_frozen(stage):
 def test_reboot_while_large(stage):
     guest = armed(stage)
     work = surge(stage, '--rate 250M --hold 1000')
-    work.wait_output('touched', 120)
+    work.wait_output('touched', patience(120))
     assert guest.size() >= 512 * MIB and len(standing(guest)) == len(SLICES)
     guest.reboot()
     guest.wait_booted()
@@ -99,7 +100,7 @@ def test_host_gone(stage):
         before = breaches(guest, 'user.slice')
         # Fits into what there is, but not with the headroom.
         work = workload(stage, '--threads 2 --hold 3', more=-128 * MIB)
-        wait_until(lambda: breaches(guest, 'user.slice') > before, 60, 'it is held back')
+        wait_until(lambda: breaches(guest, 'user.slice') > before, patience(60), 'it is held back')
         assert guest.size() == 0 and work.poll() is None
         stage.kill_host()
         wait_until(lambda: standing(guest) == [], 10, 'the lines are taken away')

@@ -5,6 +5,7 @@ import pytest
 
 from tests.matrix import fault
 from tests.vm.rig import GIB, wait_until
+from tests.vm.rig.speed import patience
 from tests.vm.test_job import offline_blocks
 
 from .recipes import PLAIN, RESIZE, ends_well, main_pid, small, surge, wait_armed
@@ -221,7 +222,7 @@ def test_oom(stage):
         with stage.channel.hold(TO_HOST, RESIZE) as held:
             work = surge(stage, '--threads 4 --hold 1')
             held.wait(60)
-            assert work.wait(120).status == 137
+            assert work.wait(patience(120)).status == 137
             assert guest.oom_kills() == kills + 1
             assert guest_pids(stage) == pids
         stage.agree(settled=True)

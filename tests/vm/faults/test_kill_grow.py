@@ -3,6 +3,7 @@
 
 from tests.matrix import fault
 from tests.vm.rig import GIB, MIB, wait_until
+from tests.vm.rig.speed import patience
 
 from .by_hand import Request
 from .kills import Resize, answered, daemons
@@ -48,7 +49,7 @@ class Grow(Resize):
         """Somebody wants 1 GiB more than there is; the monitor is frozen until much of the headroom is gone."""
         size = self.guest.meminfo()['MemAvailable'] + GIB
         self.hog = self.guest.start_command(f'exec vmhog --rate 100M --bytes {size} --hold 1', slice_name='user.slice')
-        wait_until(lambda: self.guest.meminfo()['MemAvailable'] < SHORT, 60, 'memory runs short')
+        wait_until(lambda: self.guest.meminfo()['MemAvailable'] < SHORT, patience(60), 'memory runs short')
 
     def again(self):
         answered(self.request.wait(90), self.daemon)
@@ -57,7 +58,7 @@ class Grow(Resize):
     def end(self):
         """A hog ends well; a request by hand may have been refused, which is an answer too."""
         if self.own:
-            result = self.hog.wait(150)
+            result = self.hog.wait(patience(150))
             assert result.status == 0, result
             assert self.guest.size() > self.size
             self.stage.agree()

@@ -3,6 +3,7 @@
 
 from tests.matrix import fault
 from tests.vm.rig import GIB, MIB, wait_until
+from tests.vm.rig.speed import patience
 
 from .by_hand import Request
 from .kills import Resize, answered, daemons
@@ -33,7 +34,7 @@ class Shrink(Resize):
         self.stage.resume()
         bytes_ = self.guest.meminfo()['MemAvailable'] + 3 * GIB // 2
         self.hog = self.guest.start_command(f'exec vmhog --rate 250M --bytes {bytes_} --hold 1000', slice_name='user.slice')
-        self.hog.wait_output('touched', 120)
+        self.hog.wait_output('touched', patience(120))
         self.size = self.stage.agree(settled=True)
         assert self.size >= GIB
 

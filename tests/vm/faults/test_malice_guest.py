@@ -8,6 +8,7 @@ import time
 from tests.bus.peers import cpu_seconds
 from tests.matrix import malice
 from tests.vm.rig import GIB, MIB, wait_until
+from tests.vm.rig.speed import patience
 
 from .relay import FROM_HOST
 
@@ -84,7 +85,7 @@ def test_touches_what_was_not_plugged(stage):
     before = guest.rss()
     device, = [entry['data'] for entry in guest.qmp('query-memory-devices')]
     toucher = guest.start_command(f'exec vmdevmem {device["memaddr"]} {TOUCHED}')
-    toucher.wait_output('touched', 120)
+    toucher.wait_output('touched', patience(120))
     assert guest.size() == 0 and guest.rss() - before > TOUCHED - 64 * MIB
     wait_until(lambda: stage.host('State') == ['over-held'], 60, 'the host sees it')
     assert stage.host('Held')[0] > 3 * GIB // 2

@@ -9,6 +9,7 @@ import pytest
 
 from tests.matrix import malice
 from tests.vm.rig import GIB, MIB, wait_until
+from tests.vm.rig.speed import patience
 
 from .relay import TO_HOST
 from .taken import taken
@@ -97,7 +98,7 @@ def test_unplugs_what_is_in_use(stage):
         monitor.start(f'/usr/local/bin/vmplug plug {GIB}').wait()
         bytes_ = guest.meminfo()['MemAvailable'] - 600 * MIB
         hog = guest.start_command(f'exec vmhog --bytes {bytes_} --hold 1000', slice_name='user.slice')
-        hog.wait_output('touched', 120)
+        hog.wait_output('touched', patience(120))
         said = []
         for size in (512 * MIB, *[256 * MIB] * 4):
             said.append(monitor.start(f'/usr/local/bin/vmplug unplug {size}').wait())
@@ -152,10 +153,10 @@ def test_guard_renewed_for_ever(stage):
         monitor.start(f'/usr/local/bin/vmplug arm {total // 2 - MIB}').wait_said('armed')
         wait_until(lambda: len(lines(guest)) == 2, 10, 'the lines stand')
         hog = guest.start_command(f'exec vmhog --threads 2 --bytes {free - 384 * MIB} --hold 1000', slice_name='user.slice')
-        wait_until(lambda: guest.meminfo()['MemFree'] < total // 2, 60, 'it comes to the line')
+        wait_until(lambda: guest.meminfo()['MemFree'] < total // 2, patience(60), 'it comes to the line')
         # Without the guard's end it would take minutes.
         guest.check(f'systemd-run --quiet --wait --collect --slice=system.slice {VMHOG} --bytes 96M --hold 0', 60)
-        hog.wait_output('touched', 60)
+        hog.wait_output('touched', patience(60))
         assert lines(guest) == [] and guest.oom_kills() == kills
         assert 'a line was held for 20 s' in guest.check('journalctl -b -o cat -u vmtide-actuator')
         # It goes on being renewed, and stays off; what a monitor plugs arms it again.

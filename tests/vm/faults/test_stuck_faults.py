@@ -3,6 +3,7 @@
 
 from tests.matrix import fault
 from tests.vm.rig import GIB, MIB, wait_until
+from tests.vm.rig.speed import patience
 
 from .recipes import small
 
@@ -18,7 +19,7 @@ def test_unplug_stuck(stage):
     stage.pause()
     stage.set_size(GIB)
     hog = guest.start_command('exec vmhog --kind pipe --bytes 600M --hold 1000')
-    hog.wait_output('touched', 120)
+    hog.wait_output('touched', patience(120))
     stage.resume()
     seen = len(guest.host.text())
     guest.check('vmtidectl unplug 896M', 60)

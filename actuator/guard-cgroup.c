@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "guard-slice.h"
+#include "guard-cgroup.h"
 
 #include <fcntl.h>
 #include <glib.h>
@@ -7,6 +7,7 @@
 #include <limits.h>
 
 #include "fields.h"
+#include "pressure.h"
 #include "procfile.h"
 
 /* memory.stat has about 50 lines of 40 bytes. */
@@ -63,20 +64,21 @@ const char *guard_line_pad(char buf[static GUARD_LINE_TEXT_MAX], uint64_t line)
     return buf;
 }
 
-void guard_slice_init(struct guard_slice *s, const char *name)
+void guard_cgroup_init(struct guard_cgroup *s, const char *name)
 {
-    *s = (struct guard_slice){
+    *s = (struct guard_cgroup){
         .current = -EBADF,
         .stat = -EBADF,
         .events = -EBADF,
         .high = -EBADF,
+        .pressure = -EBADF,
         .written = GUARD_NO_LINE,
         .limit = GUARD_NO_LINE,
     };
     (void)snprintf(s->name, sizeof(s->name), "%s", name);
 }
 
-void guard_slice_close(struct guard_slice *s)
+void guard_cgroup_close(struct guard_cgroup *s)
 {
     char name[GUARD_NAME_MAX + 1];
 
@@ -84,16 +86,17 @@ void guard_slice_close(struct guard_slice *s)
     closep(&s->stat);
     closep(&s->events);
     closep(&s->high);
+    closep(&s->pressure);
     (void)memcpy(name, s->name, sizeof(name));
-    guard_slice_init(s, name);
+    guard_cgroup_init(s, name);
 }
 
-static int open_file(const char *cgroup, const char *slice, const char *file, int flags, int *ret)
+static int open_file(const char *root, const char *cgroup, const char *file, int flags, int *ret)
 {
     char path[PATH_MAX];
     int fd;
 
-    if (snprintf(path, sizeof(path), "%s/%s/%s", cgroup, slice, file) >= (int)sizeof(path))
+    if (snprintf(path, sizeof(path), "%s/%s/%s", root, cgroup, file) >= (int)sizeof(path))
         return -ENAMETOOLONG;
     /* O_NONBLOCK: kernels that honour it do not reclaim in a write of memory.high. */
     fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -103,22 +106,22 @@ static int open_file(const char *cgroup, const char *slice, const char *file, in
     return 0;
 }
 
-int guard_slice_open(struct guard_slice *s, const char *cgroup)
+int guard_cgroup_open(struct guard_cgroup *s, const char *root)
 {
     uint64_t ignored;
-    int r = open_file(cgroup, s->name, "memory.current", O_RDONLY, &s->current);
+    int r = open_file(root, s->name, "memory.current", O_RDONLY, &s->current);
 
     if (r >= 0)
-        r = open_file(cgroup, s->name, "memory.stat", O_RDONLY, &s->stat);
+        r = open_file(root, s->name, "memory.stat", O_RDONLY, &s->stat);
     /* Not memory.events: that one counts the limits of every cgroup below, too. */
     if (r >= 0)
-        r = open_file(cgroup, s->name, "memory.events.local", O_RDONLY, &s->events);
+        r = open_file(root, s->name, "memory.events.local", O_RDONLY, &s->events);
     if (r >= 0)
-        r = open_file(cgroup, s->name, "memory.high", O_RDWR, &s->high);
+        r = open_file(root, s->name, "memory.high", O_RDWR, &s->high);
     if (r >= 0)
-        r = guard_slice_breaches(s, &ignored);
+        r = guard_cgroup_breaches(s, &ignored);
     if (r < 0)
-        guard_slice_close(s);
+        guard_cgroup_close(s);
     return r;
 }
 
@@ -155,7 +158,7 @@ static int read_line(int fd, uint64_t *ret)
     return r < 0 ? r : guard_line_parse(buf, ret);
 }
 
-int guard_slice_breaches(struct guard_slice *s, uint64_t *ret)
+int guard_cgroup_breaches(struct guard_cgroup *s, uint64_t *ret)
 {
     uint64_t count = 0;
     int r = read_fields(s->events, event_fields, ELEMENTSOF(event_fields), &count);
@@ -167,9 +170,9 @@ int guard_slice_breaches(struct guard_slice *s, uint64_t *ret)
     return 0;
 }
 
-int guard_slice_read(struct guard_slice *s, bool clean, struct guard_slice_sample *ret)
+int guard_cgroup_read(struct guard_cgroup *s, bool clean, struct guard_cgroup_sample *ret)
 {
-    struct guard_slice_sample sample = { 0 };
+    struct guard_cgroup_sample sample = { 0 };
     struct stat_bytes stat = { 0 };
     int r = read_line(s->current, &sample.usage), foreign = 0;
 
@@ -191,7 +194,23 @@ int guard_slice_read(struct guard_slice *s, bool clean, struct guard_slice_sampl
     return foreign;
 }
 
-int guard_slice_write(struct guard_slice *s, uint64_t line)
+int guard_cgroup_pressure(struct guard_cgroup *s, const char *root, uint32_t *ret_some10)
+{
+    struct pressure p;
+    char buf[256];
+    size_t len;
+    int r = s->pressure >= 0 ? 0 : open_file(root, s->name, "memory.pressure", O_RDONLY, &s->pressure);
+
+    if (r >= 0)
+        r = procfile_read_fd(s->pressure, buf, sizeof(buf), &len);
+    if (r >= 0)
+        r = pressure_parse(buf, &p);
+    if (r >= 0)
+        *ret_some10 = p.some.avg10;
+    return r;
+}
+
+int guard_cgroup_write(struct guard_cgroup *s, uint64_t line)
 {
     char text[GUARD_LINE_TEXT_MAX];
 

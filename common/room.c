@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#include "room.h"
+
+#define RESERVE_BASE MIB(64)
+#define MEMMAP_PART 64u
+#define TABLES_PART 256u
+#define BOOT_PART 3u
+
+uint64_t room_to_grow(const struct zoneinfo *z, uint64_t headroom)
+{
+    return MIN_OF(sub_floor(z->user_room, headroom), sub_floor(z->kernel_room, ROOM_KERNEL_MIN));
+}
+
+uint64_t room_kernel_reserve(uint64_t boot, uint64_t size, uint64_t max)
+{
+    uint64_t reserve =
+            RESERVE_BASE + sub_floor(max, size) / MEMMAP_PART + boot / TABLES_PART + max / TABLES_PART;
+
+    return MIN_OF(reserve, boot / BOOT_PART);
+}
+
+uint64_t room_standing_size(uint64_t boot, uint64_t max, uint64_t memory_block)
+{
+    uint64_t reserve = room_kernel_reserve(boot, 0, max), standing;
+
+    if (memory_block == 0 || bytes_round_up(reserve, memory_block, &standing) < 0)
+        return 0;
+    return MIN_OF(standing, ROOM_STANDING_BLOCKS_MAX * memory_block);
+}

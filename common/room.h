@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "bytes.h"
+#include "zoneinfo.h"
+
+/* How much memory may still be taken before somebody is killed, pure. Monitor and actuator both use these
+ * functions: when they disagreed, the guard held a burst at its line while the monitor saw memory enough and
+ * asked for none. All sizes are bytes. */
+
+/* Kernel zone memory that is left to allocations which nobody charges or throttles. */
+#define ROOM_KERNEL_MIN MIB(32)
+/* At most this many memory blocks stay plugged from boot, see room_standing_size(). */
+#define ROOM_STANDING_BLOCKS_MAX 2u
+
+/* What the cgroups may grow by together: room for user pages less the headroom, and never more than the
+ * kernel zones have free, since page tables, pipes and socket buffers are charged to a cgroup as user pages
+ * are. */
+uint64_t room_to_grow(const struct zoneinfo *z, uint64_t headroom);
+
+/* How much of the kernel zones is to be kept out of reach of user pages (N):
+ * 64 MiB + (max - size) / 64 + (boot + max) / 256, at most boot / 3. The second term is the memmap of what
+ * may still be plugged, the third page tables and the kernel's own growth. */
+uint64_t room_kernel_reserve(uint64_t boot, uint64_t size, uint64_t max);
+
+/* vm.lowmem_reserve_ratio reserves a part of the memory in the zones above, so with nothing plugged it
+ * reserves nothing: this size stays plugged, the reserve rounded up to memory blocks, at most two. 0 while
+ * boot memory or the block size is unknown. */
+uint64_t room_standing_size(uint64_t boot, uint64_t max, uint64_t memory_block);

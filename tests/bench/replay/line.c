@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* The guard's lines as one: all cgroups of the guest together. */
+#include "guard.h"
+#include "model.h"
+#include "room.h"
+
+/* The guard computes its lines this often while something moves. */
+#define PLAN_USEC (20 * USEC_PER_MSEC)
+/* When the line is raised, tasks that were held touch memory at this rate beside what the recording does. */
+#define RELEASE_RATE GIB(2)
+
+/* What the guard keeps free beyond what the monitor orders depends on the processors. */
+#define CPUS 4u
+
+/* At its line a cgroup reclaims its own page cache before it waits, so cold cache is room too. */
+static void plan_line(struct model *m)
+{
+    struct zoneinfo z;
+
+    model_zones(m, &z);
+    m->line = m->used + room_to_grow(&z, guard_headroom(m->guard_headroom, m->total, CPUS)) +
+              model_cold_cache(m);
+    m->next_plan = m->now + PLAN_USEC;
+}
+
+static uint64_t in_time(uint64_t rate, uint64_t usec)
+{
+    return (uint64_t)((unsigned __int128)rate * usec / USEC_PER_SEC);
+}
+
+/* Reaching the line is an event, for which the guard computes it again at once: only what the guest has no
+ * room for waits. */
+void model_take_demand(struct model *m, uint64_t usec, uint64_t wanted)
+{
+    uint64_t grown = sub_floor(wanted, m->wanted);
+    uint64_t next = MIN_OF(wanted, m->used + grown + in_time(RELEASE_RATE, usec));
+
+    m->wanted = wanted;
+    m->at_line = false;
+    if (m->guard_headroom == 0) {
+        m->used = next;
+        return;
+    }
+    if (m->now >= m->next_plan)
+        plan_line(m);
+    if (next > m->line) {
+        m->crossed = true;
+        plan_line(m);
+    }
+    m->at_line = next > MAX_OF(m->line, m->used);
+    m->used = MIN_OF(next, MAX_OF(m->line, m->used));
+    if (m->at_line)
+        m->stall += usec;
+}
+
+uint64_t model_held(const struct model *m)
+{
+    return sub_floor(m->wanted, m->used);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#include "room.h"
+#include "unit.h"
+
+static void test_room_is_the_smaller_of_user_and_kernel(void **state)
+{
+    struct zoneinfo z = { .user_room = MIB(700), .kernel_room = MIB(900) };
+
+    assert_int_equal(room_to_grow(&z, MIB(192)), MIB(508));
+    z.kernel_room = MIB(132);
+    assert_int_equal(room_to_grow(&z, MIB(192)), MIB(100));
+    z.kernel_room = MIB(20);
+    assert_int_equal(room_to_grow(&z, MIB(192)), 0);
+    z = (struct zoneinfo){ .user_room = MIB(100), .kernel_room = MIB(900) };
+    assert_int_equal(room_to_grow(&z, MIB(192)), 0);
+}
+
+static void test_kernel_reserve_follows_the_size(void **state)
+{
+    assert_int_equal(room_kernel_reserve(GIB(1), 0, GIB(8)), MIB(64 + 128 + 36));
+    assert_int_equal(room_kernel_reserve(GIB(1), GIB(8), GIB(8)), MIB(64 + 36));
+    assert_int_equal(room_kernel_reserve(GIB(1), GIB(9), GIB(8)), MIB(64 + 36));
+    /* A third of boot memory at most. */
+    assert_int_equal(room_kernel_reserve(MIB(384), 0, GIB(64)), MIB(128));
+    assert_int_equal(room_kernel_reserve(0, 0, GIB(64)), 0);
+    assert_true(room_kernel_reserve(UINT64_MAX, 0, UINT64_MAX) <= UINT64_MAX / 3);
+}
+
+static void test_standing_size_covers_the_reserve_in_two_blocks(void **state)
+{
+    assert_int_equal(room_standing_size(GIB(1), GIB(8), MIB(128)), MIB(256));
+    assert_int_equal(room_standing_size(GIB(2), GIB(14), MIB(128)), MIB(256));
+    assert_int_equal(room_standing_size(MIB(192), GIB(8), MIB(128)), MIB(128));
+    assert_int_equal(room_standing_size(GIB(128), GIB(64), GIB(2)), GIB(2));
+    assert_int_equal(room_standing_size(GIB(1), GIB(8), 0), 0);
+    assert_int_equal(room_standing_size(0, GIB(8), MIB(128)), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_room_is_the_smaller_of_user_and_kernel),
+        cmocka_unit_test(test_kernel_reserve_follows_the_size),
+        cmocka_unit_test(test_standing_size_covers_the_reserve_in_two_blocks),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
