@@ -22,10 +22,7 @@ const char *doctor_verdict_to_string(enum doctor_verdict v)
     return v >= 0 && v < _DOCTOR_VERDICT_MAX ? names[v] : NULL;
 }
 
-/* remedy is a constant. */
-static void add(struct doctor_report *r, const char *name, enum doctor_verdict verdict, const char *remedy,
-        const char *format, ...) _printf_(5, 6);
-static void add(struct doctor_report *r, const char *name, enum doctor_verdict verdict, const char *remedy,
+void doctor_add(struct doctor_report *r, const char *name, enum doctor_verdict verdict, const char *remedy,
         const char *format, ...)
 {
     struct doctor_check *c = &r->checks[r->n++];
@@ -44,76 +41,77 @@ static void judge_kernel(const struct doctor_facts *f, struct doctor_report *r)
     unsigned major, minor;
 
     if (sscanf(f->kernel, "%u.%u", &major, &minor) != 2)
-        add(r, "kernel", DOCTOR_UNKNOWN, NULL, "version %s is not understood", f->kernel);
+        doctor_add(r, "kernel", DOCTOR_UNKNOWN, NULL, "version %s is not understood", f->kernel);
     else if (major < KERNEL_MAJOR || (major == KERNEL_MAJOR && minor < KERNEL_MINOR))
-        add(r, "kernel", DOCTOR_FAULT, "install Linux 6.1 or later", "%s is older than 6.1", f->kernel);
+        doctor_add(
+                r, "kernel", DOCTOR_FAULT, "install Linux 6.1 or later", "%s is older than 6.1", f->kernel);
     else
-        add(r, "kernel", DOCTOR_OK, NULL, "%s", f->kernel);
+        doctor_add(r, "kernel", DOCTOR_OK, NULL, "%s", f->kernel);
 }
 
 static void judge_pressure(const struct doctor_facts *f, struct doctor_report *r)
 {
     if (f->psi == -EOPNOTSUPP || f->psi == -ENOENT)
-        add(r, "pressure", DOCTOR_FAULT, "boot with psi=1 on the kernel's command line",
+        doctor_add(r, "pressure", DOCTOR_FAULT, "boot with psi=1 on the kernel's command line",
                 "this kernel tells no memory pressure");
     else if (f->psi < 0)
-        add(r, "pressure", DOCTOR_FAULT, "look at /proc/pressure/memory", "it cannot be read: %s",
+        doctor_add(r, "pressure", DOCTOR_FAULT, "look at /proc/pressure/memory", "it cannot be read: %s",
                 strerror(-f->psi));
     else
-        add(r, "pressure", DOCTOR_OK, NULL, "/proc/pressure/memory is readable");
+        doctor_add(r, "pressure", DOCTOR_OK, NULL, "/proc/pressure/memory is readable");
 }
 
 static void judge_trigger(const struct doctor_facts *f, struct doctor_report *r)
 {
     if (f->psi < 0 || f->trigger == -EPERM)
-        add(r, "triggers", DOCTOR_UNKNOWN, f->psi < 0 ? NULL : "run doctor as root",
+        doctor_add(r, "triggers", DOCTOR_UNKNOWN, f->psi < 0 ? NULL : "run doctor as root",
                 f->psi < 0 ? "there is no pressure to set one on" : "only root may set one");
     else if (f->trigger == -EINVAL)
-        add(r, "triggers", DOCTOR_FAULT,
+        doctor_add(r, "triggers", DOCTOR_FAULT,
                 "give vmtide-actuator.service CAP_SYS_RESOURCE (a container often takes it away)",
                 "the kernel refuses a window of 500 ms");
     else if (f->trigger < 0)
-        add(r, "triggers", DOCTOR_FAULT, "look at /proc/pressure/memory", "none can be set: %s",
+        doctor_add(r, "triggers", DOCTOR_FAULT, "look at /proc/pressure/memory", "none can be set: %s",
                 strerror(-f->trigger));
     else
-        add(r, "triggers", DOCTOR_OK, NULL, "windows from %" PRIu64 " ms on",
+        doctor_add(r, "triggers", DOCTOR_OK, NULL, "windows from %" PRIu64 " ms on",
                 f->trigger_window / USEC_PER_MSEC);
 }
 
 static void judge_device(const struct doctor_facts *f, struct doctor_report *r)
 {
     if (!f->driver)
-        add(r, "driver", DOCTOR_FAULT,
+        doctor_add(r, "driver", DOCTOR_FAULT,
                 "modprobe virtio_mem; a VM without the device does not load it by itself",
                 "virtio_mem is not there");
     else
-        add(r, "driver", DOCTOR_OK, NULL, "virtio_mem is there");
+        doctor_add(r, "driver", DOCTOR_OK, NULL, "virtio_mem is there");
     if (f->devices == 0)
-        add(r, "device", DOCTOR_FAULT, "give the VM a virtio-mem device on the host (vmtide(7))",
+        doctor_add(r, "device", DOCTOR_FAULT, "give the VM a virtio-mem device on the host (vmtide(7))",
                 "this VM has no virtio-mem device");
     else
-        add(r, "device", DOCTOR_OK, NULL, "%u virtio-mem", f->devices);
+        doctor_add(r, "device", DOCTOR_OK, NULL, "%u virtio-mem", f->devices);
 }
 
 static void judge_onlining(const struct doctor_facts *f, struct doctor_report *r)
 {
     if (*f->online_blocks == '\0')
-        add(r, "onlining", DOCTOR_FAULT, "this kernel needs CONFIG_MEMORY_HOTPLUG",
+        doctor_add(r, "onlining", DOCTOR_FAULT, "this kernel needs CONFIG_MEMORY_HOTPLUG",
                 "auto_online_blocks cannot be read");
     else if (streq(f->online_blocks, "offline"))
-        add(r, "onlining", DOCTOR_FAULT,
+        doctor_add(r, "onlining", DOCTOR_FAULT,
                 "start vmtide-actuator, which sets it, or boot with memhp_default_state=online_movable",
                 "memory that is plugged stays offline, and plugging ends after 1 GiB");
     else
-        add(r, "onlining", DOCTOR_OK, NULL, "auto_online_blocks is %s", f->online_blocks);
+        doctor_add(r, "onlining", DOCTOR_OK, NULL, "auto_online_blocks is %s", f->online_blocks);
 }
 
 static void judge_cgroup(const struct doctor_facts *f, struct doctor_report *r)
 {
     if (f->cgroup2)
-        add(r, "cgroup", DOCTOR_OK, NULL, "version 2 with the memory controller");
+        doctor_add(r, "cgroup", DOCTOR_OK, NULL, "version 2 with the memory controller");
     else
-        add(r, "cgroup", DOCTOR_WARNING, "boot with systemd.unified_cgroup_hierarchy=1",
+        doctor_add(r, "cgroup", DOCTOR_WARNING, "boot with systemd.unified_cgroup_hierarchy=1",
                 "no cgroup v2 with the memory controller: no guard and no reclaim");
 }
 
@@ -122,34 +120,34 @@ static void judge_port(const struct doctor_facts *f, struct doctor_report *r)
     static const char start[] = "start vmtide-host on the host, with this VM in its host.conf";
 
     if (f->port)
-        add(r, "port", DOCTOR_OK, NULL, "org.vmtide.0 is there");
+        doctor_add(r, "port", DOCTOR_OK, NULL, "org.vmtide.0 is there");
     else if (f->vsock)
-        add(r, "port", DOCTOR_OK, NULL, "no org.vmtide.0, but vsock");
+        doctor_add(r, "port", DOCTOR_OK, NULL, "no org.vmtide.0, but vsock");
     else
-        add(r, "port", DOCTOR_FAULT, "give the VM a virtserialport with name=org.vmtide.0 (vmtide(7))",
+        doctor_add(r, "port", DOCTOR_FAULT, "give the VM a virtserialport with name=org.vmtide.0 (vmtide(7))",
                 "/dev/virtio-ports/org.vmtide.0 is not there");
     if (!f->actuator)
-        add(r, "host", DOCTOR_UNKNOWN, NULL, "the actuator would know");
+        doctor_add(r, "host", DOCTOR_UNKNOWN, NULL, "the actuator would know");
     else if (!f->host_connected)
-        add(r, "host", DOCTOR_FAULT, start, "no host answers on the channel");
+        doctor_add(r, "host", DOCTOR_FAULT, start, "no host answers on the channel");
     else
-        add(r, "host", DOCTOR_OK, NULL, "it answers");
+        doctor_add(r, "host", DOCTOR_OK, NULL, "it answers");
 }
 
 static void judge_unit(
         const struct doctor_unit *u, const char *name, const char *enable, struct doctor_report *r)
 {
     if (!u->known)
-        add(r, name, DOCTOR_UNKNOWN, NULL, "systemd does not answer on this bus");
+        doctor_add(r, name, DOCTOR_UNKNOWN, NULL, "systemd does not answer on this bus");
     else if (!u->loaded)
-        add(r, name, DOCTOR_FAULT, "install the package that has it", "there is no such unit");
+        doctor_add(r, name, DOCTOR_FAULT, "install the package that has it", "there is no such unit");
     else if (!streq(u->active, "active"))
-        add(r, name, DOCTOR_FAULT, enable, "it is %s", u->active);
+        doctor_add(r, name, DOCTOR_FAULT, enable, "it is %s", u->active);
     else if (!streq(u->enabled, "enabled"))
-        add(r, name, DOCTOR_WARNING, enable, "active, but %s: not there after a reboot",
+        doctor_add(r, name, DOCTOR_WARNING, enable, "active, but %s: not there after a reboot",
                 *u->enabled ? u->enabled : "not enabled");
     else
-        add(r, name, DOCTOR_OK, NULL, "active and enabled");
+        doctor_add(r, name, DOCTOR_OK, NULL, "active and enabled");
 }
 
 static void judge_bus(const struct doctor_facts *f, struct doctor_report *r)
@@ -157,16 +155,16 @@ static void judge_bus(const struct doctor_facts *f, struct doctor_report *r)
     static const char start[] = "systemctl start vmtide-actuator vmtide-monitor; journalctl -u tells why not";
 
     if (!f->bus)
-        add(r, "bus", DOCTOR_FAULT,
+        doctor_add(r, "bus", DOCTOR_FAULT,
                 "install and start dbus; the daemons work on without it, nobody else sees them",
                 "the system bus cannot be reached");
     else if (!f->actuator || !f->monitor)
-        add(r, "bus", DOCTOR_FAULT, start, "%s not on it",
+        doctor_add(r, "bus", DOCTOR_FAULT, start, "%s not on it",
                 f->actuator  ? "the monitor is"
                 : f->monitor ? "the actuator is"
                              : "monitor and actuator are");
     else
-        add(r, "bus", DOCTOR_OK, NULL, "actuator and monitor are on it");
+        doctor_add(r, "bus", DOCTOR_OK, NULL, "actuator and monitor are on it");
 }
 
 static void judge_polkit(const struct doctor_facts *f, struct doctor_report *r)
@@ -174,28 +172,28 @@ static void judge_polkit(const struct doctor_facts *f, struct doctor_report *r)
     bool actions = f->host ? f->host_actions : f->polkit_actions;
 
     if (!f->bus)
-        add(r, "polkit", DOCTOR_UNKNOWN, NULL, "there is no bus to look on");
+        doctor_add(r, "polkit", DOCTOR_UNKNOWN, NULL, "there is no bus to look on");
     else if (!f->polkit)
-        add(r, "polkit", DOCTOR_WARNING, "install polkitd",
+        doctor_add(r, "polkit", DOCTOR_WARNING, "install polkitd",
                 "not on the bus: nobody but root may change anything");
     else if (!actions)
-        add(r, "polkit", DOCTOR_FAULT,
+        doctor_add(r, "polkit", DOCTOR_FAULT,
                 f->host ? "install /usr/share/polkit-1/actions/org.vmtide.host.policy"
                         : "install /usr/share/polkit-1/actions/org.vmtide.policy",
                 "it does not know vmtide's actions");
     else
-        add(r, "polkit", DOCTOR_OK, NULL, "there, and knows vmtide's actions");
+        doctor_add(r, "polkit", DOCTOR_OK, NULL, "there, and knows vmtide's actions");
 }
 
 static void judge_limits(const struct doctor_facts *f, struct doctor_report *r)
 {
     if (f->saved_limits == -ENOENT)
-        add(r, "limits", DOCTOR_OK, NULL, "those of actuator.conf, none were set to stay");
+        doctor_add(r, "limits", DOCTOR_OK, NULL, "those of actuator.conf, none were set to stay");
     else if (f->saved_limits < 0)
-        add(r, "limits", DOCTOR_WARNING, "vmtidectl set-limits --reset",
+        doctor_add(r, "limits", DOCTOR_WARNING, "vmtidectl set-limits --reset",
                 "those that were set to stay cannot be read, actuator.conf's are in force");
     else
-        add(r, "limits", DOCTOR_OK, NULL,
+        doctor_add(r, "limits", DOCTOR_OK, NULL,
                 "min size %s, max size %s were set to stay and win over actuator.conf; set-limits --reset "
                 "ends that",
                 FORMAT_BYTES(f->saved_min),
@@ -205,18 +203,20 @@ static void judge_limits(const struct doctor_facts *f, struct doctor_report *r)
 static void judge_host(const struct doctor_facts *f, struct doctor_report *r)
 {
     if (f->host_conf)
-        add(r, "host.conf", DOCTOR_OK, NULL, "there");
+        doctor_add(r, "host.conf", DOCTOR_OK, NULL, "there");
     else
-        add(r, "host.conf", DOCTOR_FAULT, "write /etc/vmtide/host.conf (vmtide.conf(5))", "there is none");
+        doctor_add(r, "host.conf", DOCTOR_FAULT, "write /etc/vmtide/host.conf (vmtide.conf(5))",
+                "there is none");
     judge_unit(&f->host_unit, "vmtide-host", "systemctl enable --now vmtide-host", r);
     judge_pressure(f, r);
     if (!f->bus)
         judge_bus(f, r);
     else if (!f->landlord)
-        add(r, "bus", DOCTOR_FAULT, "systemctl start vmtide-host; journalctl -u vmtide-host tells why not",
+        doctor_add(r, "bus", DOCTOR_FAULT,
+                "systemctl start vmtide-host; journalctl -u vmtide-host tells why not",
                 "the host's daemon is not on it");
     else
-        add(r, "bus", DOCTOR_OK, NULL, "the host's daemon is on it");
+        doctor_add(r, "bus", DOCTOR_OK, NULL, "the host's daemon is on it");
     judge_polkit(f, r);
 }
 
@@ -233,6 +233,7 @@ void doctor_judge(const struct doctor_facts *f, struct doctor_report *ret)
         judge_device(f, &r);
         judge_onlining(f, &r);
         judge_cgroup(f, &r);
+        doctor_judge_memory(f, &r);
         judge_port(f, &r);
         judge_limits(f, &r);
         judge_bus(f, &r);

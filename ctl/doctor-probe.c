@@ -243,6 +243,7 @@ void doctor_probe(const char *root, sd_bus *bus, struct doctor_facts *ret)
     f.host_conf = exists(root, "etc/vmtide/host.conf");
     if (bus)
         probe_bus(bus, &f);
+    doctor_probe_memory(root, f.actuator ? bus : NULL, &f.memory);
     /* What serves VMs is no guest of ours, unless the guest's daemons are installed too. */
     f.host = f.host_unit.loaded && !f.actuator_unit.loaded;
     *ret = f;

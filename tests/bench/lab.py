@@ -19,6 +19,7 @@ CLIENT = f'{FOLDER}/vmplug'
 COMPILER = ('gcc', 'libc6-dev', 'libsystemd-dev', 'libglib2.0-dev', 'libjansson-dev', 'libcmocka-dev')
 DISK_SIZE = '24G'
 HOST_RESERVE = '256M'
+STANDING = 256 * MIB  # two memory blocks may stay plugged at all times
 
 
 def parser(name, text):
@@ -73,21 +74,38 @@ def restarts_do_not_count(running):
     running.check('systemctl reset-failed vmtide-monitor vmtide-actuator')
 
 
-def drain(running, monitor=True, rest=128 * MIB, timeout=60):
-    """Takes all plugged memory away at once, so that the next case begins like the first; what something still
-    holds at the end of the wait stays."""
+def start_monitor(running):
+    """After drain(monitor=False)."""
+    restarts_do_not_count(running)
+    running.check('systemctl start vmtide-monitor', timeout=60)
+    wait_connected(running)
+
+
+def wait_settled(running, quiet=0.5, timeout=10):
+    """Until the size has been the requested one for QUIET seconds; a device that never settles is left as it is."""
+    deadline, since, last = time.monotonic() + timeout, time.monotonic(), None
+    while time.monotonic() < min(deadline, since + quiet):
+        sums = running.device_sums()
+        if sums != last or sums[0] != sums[1]:
+            since, last = time.monotonic(), sums
+        time.sleep(0.05)
+
+
+def drain(running, monitor=True, rest=STANDING, timeout=60, patience=10):
+    """Takes the plugged memory away at once down to REST, so that the next case begins like the first; what something
+    still holds after TIMEOUT, or when nothing has come for PATIENCE seconds, stays."""
     running.check('systemctl stop vmtide-monitor; sync; echo 3 >/proc/sys/vm/drop_caches', timeout=120)
-    running.request(0)
-    deadline = time.monotonic() + timeout
-    while (size := running.size()) > rest and time.monotonic() < deadline:
+    if (size := running.size()) > rest:
+        running.request(rest)
+    deadline, moved, last = time.monotonic() + timeout, time.monotonic(), size
+    while (size := running.size()) > rest and time.monotonic() < min(deadline, moved + patience):
+        if size != last:
+            moved, last = time.monotonic(), size
         time.sleep(0.1)
-    if size > 0:
-        time.sleep(1)
-        running.request(running.size())
+    if size > rest:
+        running.request(size)
     if monitor:
-        restarts_do_not_count(running)
-        running.check('systemctl start vmtide-monitor', timeout=60)
-        wait_connected(running)
+        start_monitor(running)
 
 
 def wait_balloon(running, size, timeout=120):

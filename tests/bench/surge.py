@@ -1,157 +1,169 @@
 # SPDX-License-Identifier: MIT
-"""scripts/bench surge: bursts at full speed, and who survives them.
+"""scripts/bench surge: bursts of every kind, in every place, and who survives them.
 
-Each burst is run for each arm, with a host that answers at once and with one that answers a second late. Times are of
-the guest's clock. The time base is a fixed guest: once with memory that QEMU has never touched, as plugged memory is,
-and once with memory that it has."""
+A cell is a combination of guest kernel, kind of memory, cgroup, state of the guest and promptness of the host. By
+default a set of cells is run in which each pair of values meets. Times are of the guest's clock; beside them stands
+the time of a fixed guest whose memory QEMU has never touched, as plugged memory is. The status is 1 when anything but
+a burst in the root cgroup, which no guard can hold, was killed, failed or hung."""
 
-import json
+import argparse
 import sys
 import time
-from pathlib import Path
 
 from tests.vm.rig.paths import RigError
 from tests.vm.rig.qemu import GIB, parse_size
 
-from . import lab, surge_arms, surge_cases
-from .surge_cases import CASES, Outcome
+from . import lab, surge_cells, surge_kinds, surge_report, surge_stage
+from .surge_cells import FACTORS
 
-QUICK = {'cases': ['anon', 'fork'], 'threads': [4], 'bytes': '3G'}
+FACTOR_TEXTS = {
+    'place': {'user': 'login session', 'service': 'system service', 'kubepods': 'kubepods.slice made for the burst',
+              'docker': 'a container by cgroupfs, unknown to systemd', 'two': 'half in user, half in service',
+              'root': 'root cgroup'},
+    'state': {'fresh': 'the cache holds the system\'s files, as after boot',
+              'touched': 'boot memory was touched before, and the cache is gone',
+              'held': f'{surge_stage.HELD // GIB} GiB are held already by another'},
+    'host': {'now': 'answers at once', 'late': f'answers {surge_stage.LATE_SECONDS:.0f} s late'},
+}
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog='scripts/bench surge', description=__doc__)
+    parser.add_argument('--full', action='store_true', help='every combination instead of the covering set')
+    parser.add_argument('--runs', type=int, default=1, help='runs of each cell (default %(default)s)')
+    parser.add_argument('--resume', metavar='FILE', help='results as JSON lines: each run is appended at once, and '
+                        'those that it has are not run again')
+    parser.add_argument('--cells', metavar='I-J', help='only cells with these numbers, like 1-7,12,60-')
+    parser.add_argument('--only', metavar='FACTOR=VALUE,…', action='append', default=[],
+                        help=f'only cells with these values; factors are {", ".join(surge_cells.Cell._fields)}')
+    parser.add_argument('--list', action='store_true', help='print the cells and run nothing')
+    parser.add_argument('--minutes', type=float, help='begin no run after this time')
+    parser.add_argument('--fast', type=int, default=1, metavar='N', help='a burst N times faster beside the daemons: '
+                        'vmtide.slice gets 1/N of a processor, and boot memory is 512 MiB')
+    parser.add_argument('--bytes', default='3G', help='size of a burst (default %(default)s)')
+    parser.add_argument('--no-base', action='store_true', help='do without the times of the fixed guest')
+    return parser
 
 
 def arguments():
-    parser = lab.parser('surge', __doc__)
-    parser.add_argument('--cases', type=lambda text: text.split(','), default=list(CASES),
-                        help=f'some of {",".join(CASES)} (default: all)')
-    parser.add_argument('--arms', type=lambda text: text.split(','), default=list(surge_arms.ARMS),
-                        help=f'some of {",".join(surge_arms.ARMS)} (default: all)')
-    parser.add_argument('--threads', type=lambda text: [int(n) for n in text.split(',')], default=[1, 2, 4],
-                        help='how many touch memory at once (default 1,2,4)')
-    parser.add_argument('--bytes', default='6G', help='size of a burst (default %(default)s)')
-    parser.add_argument('--late', type=lambda text: [float(n) for n in text.split(',')], default=[0.0, 1.0],
-                        help='how many seconds late the host is (default 0,1)')
-    parser.add_argument('--quick', action='store_true', help=f'a few minutes: {QUICK}')
-    parser.add_argument('--out', help='a JSON file for the results; those that it has are kept and shown again')
+    parser = _parser()
     options = parser.parse_args()
-    if options.quick:
-        for name, value in QUICK.items():
-            if getattr(options, name) == parser.get_default(name):
-                setattr(options, name, value)
-    for kind, known in (('cases', CASES), ('arms', surge_arms.ARMS)):
-        for name in getattr(options, kind):
-            if name not in known:
-                parser.error(f'{name} is none of the {kind}: {", ".join(known)}')
+    cells = surge_cells.full() if options.full else surge_cells.covering()
+    try:
+        numbers = surge_cells.parse_range(options.cells, len(cells)) if options.cells else None
+        filters = [surge_cells.parse_filter(text) for text in options.only]
+    except ValueError as problem:
+        parser.error(str(problem))
+    options.cells = surge_cells.select(cells, numbers, filters)
+    if not options.cells:
+        parser.error('no cell is left')
+    if options.fast < 1 or options.runs < 1:
+        parser.error('--fast and --runs take numbers from 1')
     options.bytes = parse_size(options.bytes)
     return options
 
 
-class Results:
-    """What came out, by kernel, case, threads, lateness and arm; in a file as well when one was asked for."""
-
-    def __init__(self, path):
-        self._path = Path(path) if path else None
-        self.rows = {}
-        if self._path and self._path.exists():
-            for key, values in json.loads(self._path.read_text(encoding='utf-8')):
-                self.rows[tuple(key)] = Outcome(*values)
-
-    def put(self, key, outcome):
-        self.rows[key] = outcome
-        if self._path:
-            self._path.write_text(json.dumps(list(self.rows.items()), indent=1), encoding='utf-8')
-
-    def base(self, key, arm):
-        """The time in a fixed guest, or None."""
-        found = self.rows.get((*key[:3], 0.0, arm))
-        return found.seconds if found else None
+def show_legend():
+    print('\nkinds:')
+    for name, kind in surge_kinds.KINDS.items():
+        print(f'  {name:9} {kind.text}')
+    for factor, texts in FACTOR_TEXTS.items():
+        print(f'{factor}s:')
+        for name, text in texts.items():
+            print(f'  {name:9} {text}')
 
 
-def number(value, form='6.2f'):
-    return '-' if value is None else format(value, form).strip()
+class Progress:
+    """Says on stderr what was done and how long the rest takes, and when the time is over."""
+
+    def __init__(self, total, minutes):
+        self._total = total
+        self._done = 0
+        self._begun = time.monotonic()
+        self._deadline = self._begun + minutes * 60 if minutes else None
+
+    def over(self):
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def say(self, cell, text):
+        self._done += 1
+        left = (self._total - self._done) * (time.monotonic() - self._begun) / self._done
+        print(f'[{self._done}/{self._total}] {" ".join(filter(None, cell))}: {text}; about {left / 60:.0f} min left',
+              file=sys.stderr, flush=True)
 
 
-def show_row(results, key):
-    _kernel, case, threads, late, arm = key
-    o = results.rows[key]
-    ratios = [o.seconds / base if o.seconds and (base := results.base(key, name)) else None
-              for name in surge_arms.FIXED]
-    outcome = o.outcome if o.kills == 0 else f'{o.outcome} ({o.kills})'
-    print(f'{case:7} {threads:7} {late:6.0f} {arm:9} {outcome:12} {number(o.seconds):>8} {number(ratios[0]):>8} '
-          f'{number(ratios[1]):>8} {number(o.stall):>8} {number(o.peak):>8} {number(o.psi):>7}', flush=True)
+def plan(options, results):
+    """[(cell, is it a fixed guest's)…] of the runs that are missing: one run of each cell first, then the next, so
+    that what an interruption leaves is even."""
+    work = []
+    for kernel in FACTORS.kernel:
+        cells = [cell for _, cell in options.cells if cell.kernel == kernel]
+        bases = dict.fromkeys(surge_report.fixed(cell) for cell in cells)
+        if not options.no_base:
+            work += [(base, True) for base in bases if not results.base(base)]
+    for turn in range(options.runs):
+        work += [(cell, False) for _, cell in options.cells if len(results.runs(cell)) <= turn]
+    return work
 
 
-def show_head(kernel):
-    print(f'\nLinux {kernel}\n{"case":7} {"threads":>7} {"late s":>6} {"arm":9} {"outcome":12} {"time s":>8} '
-          f'{"x fixed":>8} {"x warm":>8} {"stall s":>8} {"size GiB":>8} {"PSI s":>7}', flush=True)
-
-
-def run_one(stage, results, key, options):
-    """One burst. A guest in which something was killed is no longer what it was: the next case gets a new one."""
-    _kernel, name, threads, late, arm = key
-    case = CASES[name]
-    began = time.monotonic()
+def run_base(cell, options):
     try:
-        if arm in surge_arms.FIXED:
-            stage.discard()
-        guest = stage.ready(late, case.before)
-        if arm == 'warm':
-            surge_cases.run(guest, case, options.bytes, threads)
-            guest = stage.ready(late, case.before)
-        outcome = surge_cases.run(guest, case, options.bytes, threads)
+        return surge_stage.run_fixed(cell.kernel, cell.kind, options.bytes, options.fast)
     except RigError as problem:
-        print(f'{" ".join(map(str, key))}: {problem}', file=sys.stderr)
-        outcome = Outcome('hung', 0, None, None, None, None)
-    results.put(key, outcome)
-    show_row(results, key)
-    print(f'  ({time.monotonic() - began:.0f} s in all)', file=sys.stderr)
-    if outcome.outcome != 'ok':
-        stage.discard()
+        return surge_kinds.Outcome('failed', 0, None, None, None, None, ' '.join(str(problem).split())[-120:])
 
 
-def plan(options):
-    """(arm, [(case, threads, late)…]): all bursts of an arm follow each other, in one guest."""
-    for arm in options.arms:
-        bursts = [(name, threads, late) for name in options.cases
-                  for threads in (options.threads if CASES[name].threaded else [1])
-                  for late in ([0.0] if arm in surge_arms.FIXED else options.late)]
-        yield arm, bursts
+def run_all(options, results, destdir):
+    work = plan(options, results)
+    progress = Progress(len(work), options.minutes)
+    stage, kernel = None, None
+    try:
+        for cell, is_base in work:
+            if progress.over():
+                print(f'{options.minutes:.0f} minutes are over', file=sys.stderr)
+                return
+            if stage is not None and (is_base or cell.kernel != kernel):
+                stage.discard()
+                stage = None
+            if is_base:
+                outcome = run_base(cell, options)
+            else:
+                stage = stage or surge_stage.Stage(cell.kernel, options.fast, destdir)
+                kernel = cell.kernel
+                outcome = stage.run(cell, options.bytes)
+            results.put(cell, outcome)
+            progress.say(cell, surge_report.describe(outcome, results.base(cell)))
+    finally:
+        if stage is not None:
+            stage.discard()
 
 
-def show_all(results, kernel, options):
-    """Once more, each burst's arms together."""
-    show_head(kernel)
-    last = None
-    arms = list(surge_arms.ARMS)
-    order = list(CASES)
-    for key in sorted((k for k in results.rows if k[0] == kernel),
-                      key=lambda k: (order.index(k[1]), k[2], arms.index(k[4]) >= 2 and k[3], arms.index(k[4]))):
-        if last is not None and key[1:3] != last:
-            print()
-        last = key[1:3]
-        show_row(results, key)
-    print('\narms:')
-    for name, text in surge_arms.ARMS.items():
-        print(f'  {name:9} {text}')
-    print('cases:')
-    for name in options.cases:
-        print(f'  {name:9} {CASES[name].text}')
-    print(f'a burst is {options.bytes / GIB:.1f} GiB where its text says nothing else; stall: the longest that 64 KiB '
-          f'took; size: the largest plugged; asked of vmtide: nothing killed, at most 2.5 x fixed')
+def show(options, results):
+    fast = f', {options.fast} times faster beside the daemons' if options.fast > 1 else ''
+    print(f'bursts of {options.bytes / GIB:.1f} GiB, boot memory {surge_stage.boot_size(options.fast)}{fast}\n')
+    surge_report.show_table(results, options.cells)
+    show_legend()
+    text, bad = surge_report.summary(results, options.cells)
+    print(f'\n{text}')
+    return 1 if bad else 0
 
 
 def main():
     options = arguments()
-    results = Results(options.out)
-    with lab.installed() as destdir:
-        if not surge_arms.has_guard(destdir):
-            print('this build has no guard: the arm vmtide is vmtide without it', file=sys.stderr)
-        show_head(options.kernel)
-        for arm, bursts in plan(options):
-            with surge_arms.Stage(arm, options.kernel, destdir) as stage:
-                for burst in bursts:
-                    run_one(stage, results, (options.kernel, *burst, arm), options)
-    show_all(results, options.kernel, options)
-    return 0
+    if options.list:
+        for number, cell in options.cells:
+            print(f'{number:4} {cell.kernel:6} {cell.kind:9} {cell.place:8} {cell.state:7} {cell.host}')
+        return 0
+    results = surge_report.Results(surge_report.Setting(options.bytes, options.fast), options.resume)
+    try:
+        with lab.installed() as destdir:
+            run_all(options, results, destdir)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        show(options, results)
+        return 130
+    return show(options, results)
 
 
-lab.run(main)
+if __name__ == '__main__':
+    lab.run(main)

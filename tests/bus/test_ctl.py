@@ -342,9 +342,13 @@ def test_an_agent_is_there_to_ask_for_a_password(whole):
 # doctor
 
 
+ZONEINFO = 'Node 0, zone    DMA32\n  pages free 90000\n min 9000\n low 9500\n managed 227000\n protection: (0, 0, 0)\n'
+
+
 def test_doctor(whole):
     for path, text in (('proc/pressure/memory', 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n'
                                                 'full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n'),
+                       ('proc/sys/vm/overcommit_memory', '1\n'), ('proc/zoneinfo', ZONEINFO),
                        ('sys/fs/cgroup/cgroup.controllers', 'cpu io memory pids\n'), ('dev/virtio-ports/org.vmtide.0', ''),
                        ('usr/share/polkit-1/actions/org.vmtide.policy', '')):
         target = whole.folder / path
@@ -367,6 +371,26 @@ def test_doctor(whole):
         (whole.folder / path).mkdir(parents=True)
         report = ctl(whole, 'doctor', '--root', whole.folder)
         assert report.returncode == faults and f'{faults} faults' in report.stdout
+
+
+def test_doctor_on_memory_settings(whole):
+    movable = 'Node 0, zone  Movable\n  pages free 9\n min 0\n low 0\n managed 65536\n protection: (0, 0, 0)\n'
+    for path, text in (('proc/sys/vm/overcommit_memory', '2\n'), ('proc/zoneinfo', ZONEINFO + movable),
+                       ('sys/fs/cgroup/cgroup.controllers', 'memory\n'), ('sys/fs/cgroup/cgroup.procs', '2\n42\n43\n'),
+                       ('sys/fs/cgroup/kubepods/memory.max', f'{900 * MIB}\n'), ('sys/fs/cgroup/user.slice/memory.max', 'max\n'),
+                       ('proc/2/cmdline', ''), ('proc/2/comm', 'kthreadd\n'), ('proc/42/cmdline', 'dockerd\0-H\0'),
+                       ('proc/42/comm', 'dockerd\n')):
+        target = whole.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding='ascii')
+    with open(whole.folder / 'proc/meminfo', 'a', encoding='ascii') as file:
+        file.write('CommitLimit:      524288 kB\n')
+    texts = {check['name']: (check['verdict'], check['text'])
+             for check in json.loads(ctl(whole, 'doctor', '--json', '--root', whole.folder).stdout)}
+    for name, part in (('overcommit', 'CommitLimit (512M now)'), ('kernel-reserve', '0 of the kernel zones'),
+                       ('cgroup-limits', 'kubepods 900M: '), ('root-cgroup', '1 processes in the root cgroup (dockerd)')):
+        assert texts[name][0] == 'warning' and part in texts[name][1], texts[name]
+    assert texts['tmpfs'] == ('ok', 'none at /dev/shm, /tmp and /run')
 
 
 def test_doctor_without_a_bus(tmp_path):

@@ -20,6 +20,16 @@ static struct doctor_facts good(void)
         .online_blocks = "online_movable",
         .port = true,
         .cgroup2 = true,
+        .memory = {
+            .sizes = true,
+            .boot_size = GIB(1),
+            .size = MIB(256),
+            .max_size = GIB(8),
+            .overcommit = 1,
+            .movable = MIB(256),
+            .reserve = MIB(228),
+            .tmpfs = "/dev/shm 480M, /run 96M",
+        },
         .saved_limits = -ENOENT,
         .bus = true,
         .actuator = true,
@@ -47,7 +57,7 @@ static void test_all_is_well(void **state)
     struct doctor_report r;
 
     doctor_judge(&f, &r);
-    assert_in_range(r.n, 13, DOCTOR_CHECKS_MAX);
+    assert_in_range(r.n, 18, DOCTOR_CHECKS_MAX);
     assert_int_equal(doctor_count(&r, DOCTOR_OK), r.n);
     for (size_t i = 0; i < r.n; i++) {
         assert_null(r.checks[i].remedy);
@@ -89,6 +99,15 @@ SPOIL(offline, strcpy(f->online_blocks, "offline"))
 SPOIL(no_hotplug, f->online_blocks[0] = '\0')
 SPOIL(no_port, f->port = false)
 SPOIL(no_cgroup, f->cgroup2 = false)
+SPOIL(overcommit_odd, f->memory.overcommit = -ENOENT)
+SPOIL(overcommit_0, f->memory.overcommit = 0)
+SPOIL(overcommit_2, (f->memory.overcommit = 2, f->memory.limit = MIB(512)))
+SPOIL(no_zones, f->memory.zones = -EACCES)
+SPOIL(no_reserve, f->memory.reserve = MIB(20))
+SPOIL(tmpfs_full, strcpy(f->memory.full, "/dev/shm (480M)"))
+SPOIL(limited, strcpy(f->memory.limited, "kubepods 900M"))
+SPOIL(no_sizes, f->memory.sizes = false)
+SPOIL(in_root, (f->memory.root_processes = 2, strcpy(f->memory.root_names, "dockerd")))
 SPOIL(bad_limits, f->saved_limits = -EBADMSG)
 SPOIL(no_host, f->host_connected = false)
 SPOIL(no_monitor, f->monitor = false)
@@ -122,6 +141,15 @@ static void test_each_thing_wrong(void **state)
         { no_hotplug, "onlining", DOCTOR_FAULT, "cannot be read", "CONFIG_MEMORY_HOTPLUG" },
         { no_port, "port", DOCTOR_FAULT, "org.vmtide.0", "virtserialport" },
         { no_cgroup, "cgroup", DOCTOR_WARNING, "no guard", "unified" },
+        { overcommit_odd, "overcommit", DOCTOR_UNKNOWN, "No such file", NULL },
+        { overcommit_0, "overcommit", DOCTOR_WARNING, "may grow to 9G", "Overcommit=follow" },
+        { overcommit_2, "overcommit", DOCTOR_WARNING, "CommitLimit (512M now)", "vm.overcommit_kbytes" },
+        { no_zones, "kernel-reserve", DOCTOR_UNKNOWN, "Permission denied", NULL },
+        { no_reserve, "kernel-reserve", DOCTOR_WARNING, "20M of the kernel zones", "KernelReserve=yes" },
+        { tmpfs_full, "tmpfs", DOCTOR_WARNING, "/dev/shm (480M)", "remount" },
+        { limited, "cgroup-limits", DOCTOR_WARNING, "kubepods 900M", "MemoryMax=" },
+        { no_sizes, "cgroup-limits", DOCTOR_UNKNOWN, "actuator", NULL },
+        { in_root, "root-cgroup", DOCTOR_WARNING, "2 processes in the root cgroup (dockerd)", "systemd-run" },
         { bad_limits, "limits", DOCTOR_WARNING, "cannot be read", "set-limits --reset" },
         { no_host, "host", DOCTOR_FAULT, "no host answers", "vmtide-host" },
         { no_monitor, "bus", DOCTOR_FAULT, "monitor is not on it", "systemctl start" },
@@ -147,6 +175,37 @@ static void test_each_thing_wrong(void **state)
         /* What depends on it may be unknown, but nothing else is called wrong. */
         assert_int_equal(doctor_count(&r, DOCTOR_FAULT), rows[i].verdict == DOCTOR_FAULT);
         assert_int_equal(doctor_count(&r, DOCTOR_WARNING), rows[i].verdict == DOCTOR_WARNING);
+    }
+}
+
+/* What the actuator restores, or what nothing can be done about, is not called wrong. */
+static void test_settings_that_are_in_order(void **state)
+{
+    static const struct {
+        int overcommit;
+        bool host;
+        uint64_t size, movable, reserve; /* MiB */
+    } rows[] = {
+        { 0, false, 256, 256, 228 },
+        { 0, true, 8192, 8192, 110 },
+        { 1, true, 0, 0, 0 },
+        { 1, true, 128, 128, 128 },
+        { 1, true, 256, 256, 120 },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct doctor_facts f = good();
+        struct doctor_report r;
+
+        f.host_connected = rows[i].host;
+        f.memory.overcommit = rows[i].overcommit;
+        f.memory.size = MIB(rows[i].size);
+        f.memory.movable = MIB(rows[i].movable);
+        f.memory.reserve = MIB(rows[i].reserve);
+        doctor_judge(&f, &r);
+        assert_int_equal(doctor_count(&r, DOCTOR_WARNING), 0);
+        assert_int_equal(find(&r, "overcommit")->verdict, DOCTOR_OK);
+        assert_int_equal(find(&r, "kernel-reserve")->verdict, DOCTOR_OK);
     }
 }
 
@@ -195,6 +254,7 @@ int main(void)
         cmocka_unit_test(test_all_is_well),
         cmocka_unit_test(test_saved_limits_are_shown),
         cmocka_unit_test(test_each_thing_wrong),
+        cmocka_unit_test(test_settings_that_are_in_order),
         cmocka_unit_test(test_what_follows_is_unknown),
         cmocka_unit_test(test_a_host),
     };

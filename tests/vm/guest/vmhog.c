@@ -22,44 +22,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define CHUNK (64U * 1024) /* what is timed, and what the rate is counted in */
-#define PAGE 4096U
-#define PIPE_SIZE (1024U * 1024) /* default of fs.pipe-max-size */
+#include "vmhog-kinds.h"
+
 #define WORKERS_MAX 1024
-
-enum kind {
-    KIND_ANON,  /* anonymous memory */
-    KIND_TMPFS, /* shared memory, as tmpfs has it */
-    KIND_FILE,  /* page cache: a file that is written, or read when it exists */
-    KIND_MLOCK, /* anonymous memory, locked chunk by chunk */
-    KIND_PIPE,  /* pages of the kernel's own, in full pipes */
-    _KIND_MAX,
-    _KIND_INVALID = -EINVAL,
-};
-
-static const char *const kind_names[_KIND_MAX] = {
-    [KIND_ANON] = "anon",
-    [KIND_TMPFS] = "tmpfs",
-    [KIND_FILE] = "file",
-    [KIND_MLOCK] = "mlock",
-    [KIND_PIPE] = "pipe",
-};
-
-struct worker {
-    uint64_t bytes;
-    uint64_t touched;
-    uint64_t stall_us, stalled_at_us;
-    int error;
-    char *memory;
-    int fd;
-    int pipe_fd;
-    bool reading;
-};
 
 static struct {
     enum kind kind;
@@ -71,7 +40,6 @@ static struct {
 } options = { .kind = KIND_ANON, .workers = 1, .path = "/var/tmp" };
 
 static struct worker *workers; /* shared with forked workers */
-static char pattern[CHUNK];
 
 static uint64_t now_us(void)
 {
@@ -113,121 +81,22 @@ static int parse_size(const char *text, uint64_t *ret_size)
     return 0;
 }
 
-/* A folder gets a file of our own, which is gone when we are; a file is read. */
-static int open_file(struct worker *w, unsigned index)
-{
-    char path[4096];
-    struct stat st;
-
-    if (stat(options.path, &st) < 0)
-        return -errno;
-    w->reading = !S_ISDIR(st.st_mode);
-    if (w->reading) {
-        w->fd = open(options.path, O_RDONLY | O_CLOEXEC);
-        return w->fd < 0 ? -errno : 0;
-    }
-    snprintf(path, sizeof(path), "%s/vmhog.%d.%u", options.path, (int)getpid(), index);
-    w->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (w->fd < 0)
-        return -errno;
-    return unlink(path) < 0 ? -errno : 0;
-}
-
-static int prepare(struct worker *w, unsigned index)
-{
-    switch (options.kind) {
-    case KIND_ANON:
-    case KIND_MLOCK:
-        w->memory = mmap(
-                NULL, w->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        return w->memory == MAP_FAILED ? -errno : 0;
-    case KIND_TMPFS:
-        w->fd = memfd_create("vmhog", MFD_CLOEXEC);
-        return w->fd < 0 ? -errno : 0;
-    case KIND_FILE:
-        return open_file(w, index);
-    case KIND_PIPE:
-        return 0;
-    case _KIND_MAX:
-    case _KIND_INVALID:
-        break;
-    }
-    return -EINVAL;
-}
-
-static int write_all(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t n = write(fd, data, length);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
-/* The pipes stay open until the process ends. */
-static int fill_pipe(struct worker *w, size_t length)
-{
-    int fds[2];
-
-    if (w->touched % PIPE_SIZE == 0) {
-        if (pipe2(fds, O_CLOEXEC) < 0 || fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE) < 0)
-            return -errno;
-        w->pipe_fd = fds[1];
-    }
-    return write_all(w->pipe_fd, pattern, length);
-}
-
-static int take_chunk(struct worker *w, size_t length)
-{
-    char *at = w->memory + w->touched;
-    ssize_t n;
-
-    switch (options.kind) {
-    case KIND_MLOCK:
-        return mlock(at, length) < 0 ? -errno : 0;
-    case KIND_ANON:
-        for (size_t i = 0; i < length; i += PAGE)
-            *(volatile char *)(at + i) = 1;
-        return 0;
-    case KIND_TMPFS:
-        return write_all(w->fd, pattern, length);
-    case KIND_FILE:
-        if (!w->reading)
-            return write_all(w->fd, pattern, length);
-        n = read(w->fd, pattern, length);
-        if (n == 0)
-            return lseek(w->fd, 0, SEEK_SET) < 0 ? -errno : 0;
-        return n < 0 ? -errno : 0;
-    case KIND_PIPE:
-        return fill_pipe(w, length);
-    case _KIND_MAX:
-    case _KIND_INVALID:
-        break;
-    }
-    return -EINVAL;
-}
-
 static void *work(void *p)
 {
     struct worker *w = p;
     uint64_t begin = now_us(), before, took, rate = options.rate / options.workers;
+    const size_t chunk = kind_chunk(options.kind);
 
     if (options.rate > 0 && rate == 0)
         rate = 1;
     while (w->touched < w->bytes) {
         uint64_t left = w->bytes - w->touched;
-        size_t length = left < CHUNK ? (size_t)left : CHUNK;
+        size_t length = left < chunk ? (size_t)left : chunk;
 
         if (rate > 0)
             sleep_until_us(begin + w->touched * 1000000U / rate);
         before = now_us();
-        w->error = take_chunk(w, length);
+        w->error = worker_take(w, length);
         if (w->error < 0)
             return NULL;
         took = now_us() - before;
@@ -255,7 +124,8 @@ static int run_threads(void)
     return 0;
 }
 
-/* The children stay, with their memory, until they are killed. */
+/* The children stay, with their memory, until they are killed. Each maps its own: a mapping of the parent's
+ * would be reserved for every child once more. */
 static int run_children(pid_t *pids, int done)
 {
     for (unsigned i = 0; i < options.workers; i++) {
@@ -264,7 +134,9 @@ static int run_children(pid_t *pids, int done)
             return -errno;
         if (pids[i] > 0)
             continue;
-        work(&workers[i]);
+        workers[i].error = worker_prepare(&workers[i], options.path, i);
+        if (workers[i].error >= 0)
+            work(&workers[i]);
         (void)!write(done, "", 1);
         for (;;)
             pause();
@@ -306,10 +178,12 @@ static void say_touched(void)
 
 static void usage(FILE *out)
 {
-    fprintf(out, "Usage: vmhog --bytes SIZE [--kind anon|tmpfs|file|mlock|pipe] [--threads N] [--fork]\n"
-                 "             [--rate SIZE per second, 0 = full] [--hold SECONDS] [--path FOLDER-OR-FILE]\n"
-                 "  --fork   processes instead of threads\n"
-                 "  --path   for file: write into this folder (/var/tmp), or read this file over and over\n");
+    fprintf(out,
+            "Usage: vmhog --bytes SIZE [--kind KIND] [--threads N] [--fork]\n"
+            "             [--rate SIZE per second, 0 = full] [--hold SECONDS] [--path FOLDER-OR-FILE]\n"
+            "  --kind   anon, anon4k, populate, read, mlock, tmpfs, fallocate, file, pipe, unix or tables\n"
+            "  --fork   processes instead of threads\n"
+            "  --path   for file: write into this folder (/var/tmp), or read this file over and over\n");
 }
 
 static int parse_number(const char *text, unsigned min, unsigned max, unsigned *ret_n)
@@ -323,14 +197,6 @@ static int parse_number(const char *text, unsigned min, unsigned max, unsigned *
         return -EINVAL;
     *ret_n = (unsigned)n;
     return 0;
-}
-
-static enum kind parse_kind(const char *text)
-{
-    for (int i = 0; i < _KIND_MAX; i++)
-        if (strcmp(text, kind_names[i]) == 0)
-            return (enum kind)i;
-    return _KIND_INVALID;
 }
 
 static int parse_options(int argc, char **argv)
@@ -353,7 +219,7 @@ static int parse_options(int argc, char **argv)
             r = parse_size(optarg, &options.bytes);
             break;
         case 'k':
-            r = (int)(options.kind = parse_kind(optarg));
+            r = (int)(options.kind = kind_from_name(optarg));
             break;
         case 't':
             r = parse_number(optarg, 1, WORKERS_MAX, &options.workers);
@@ -376,24 +242,34 @@ static int parse_options(int argc, char **argv)
     return r < 0 || optind != argc || options.bytes == 0 ? -EINVAL : 0;
 }
 
+/* As far as it goes; a limit that is still too low shows as EMFILE later. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static int share_out(void)
 {
-    const struct rlimit files = { .rlim_cur = 65536, .rlim_max = 65536 };
     uint64_t each = options.bytes / options.workers;
     int r;
 
-    if (options.kind == KIND_PIPE && setrlimit(RLIMIT_NOFILE, &files) < 0)
-        return -errno;
+    if (kind_needs_files(options.kind))
+        raise_file_limit();
     workers = mmap(NULL, sizeof(*workers) * options.workers, PROT_READ | PROT_WRITE,
             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (workers == MAP_FAILED)
         return -errno;
-    memset(pattern, 1, sizeof(pattern));
+    prepare_pattern();
     for (unsigned i = 0; i < options.workers; i++) {
-        workers[i] = (struct worker){ .bytes = each, .fd = -1, .pipe_fd = -1 };
+        workers[i] = (struct worker){ .kind = options.kind, .bytes = each, .fd = -1 };
         if (i == 0)
             workers[i].bytes += options.bytes % options.workers;
-        r = prepare(&workers[i], i);
+        r = options.fork ? 0 : worker_prepare(&workers[i], options.path, i);
         if (r < 0)
             return r;
     }
@@ -406,16 +282,6 @@ static int check_workers(void)
         if (workers[i].error < 0)
             return workers[i].error;
     return 0;
-}
-
-static void release(void)
-{
-    for (unsigned i = 0; i < options.workers; i++) {
-        if (workers[i].memory)
-            munmap(workers[i].memory, workers[i].bytes);
-        if (workers[i].fd >= 0)
-            close(workers[i].fd);
-    }
 }
 
 static int run(void)
@@ -446,7 +312,8 @@ static int run(void)
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);
     }
-    release();
+    for (unsigned i = 0; !options.fork && i < options.workers; i++)
+        worker_release(&workers[i]);
     printf("{\"t_us\": %" PRIu64 ", \"event\": \"freed\", \"bytes\": %" PRIu64 "}\n", now_us(),
             options.bytes);
     return 0;
