@@ -82,7 +82,7 @@ int actuator_config_load(const char *path, bool optional, struct actuator_config
         .request_timeout_usec = 5 * USEC_PER_SEC,
         .onlining = HOTPLUG_AUTO,
         .guard = true,
-        .guard_exclude = g_strdup(""),
+        .guard_exclude = g_strdup("init.scope vmtide.slice"),
         .overcommit = OVERCOMMIT_FOLLOW,
         .kernel_reserve = true,
         .port = g_strdup(PORT_AUTO),

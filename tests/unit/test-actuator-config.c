@@ -46,6 +46,7 @@ static void assert_same(const struct actuator_config *a, const struct actuator_c
     assert_int_equal(a->kernel_reserve, b->kernel_reserve);
     assert_int_equal(a->log_level, b->log_level);
     assert_string_equal(a->port, b->port);
+    assert_string_equal(a->guard_exclude, b->guard_exclude);
 }
 
 static void test_missing_file(void **state)
