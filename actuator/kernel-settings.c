@@ -27,6 +27,7 @@ struct kernel_settings {
     uint64_t page_size;
     struct kernel_state state;
     bool failed[_KERNEL_SETTING_MAX]; /* was logged */
+    struct log_repeat ratio_log;      /* a surge moves the ratios with every few blocks */
 };
 
 /* A container has /proc/sys read-only, and an old kernel may not have a setting: log it once and go on. */
@@ -136,8 +137,9 @@ static void set_reserve(struct kernel_settings *k)
     if (r < 0)
         log_failure(k, id, r);
     else if (r > 0)
-        log_info("vm.lowmem_reserve_ratio set to %s: %s of the kernel zones are kept from user pages, %s are "
-                 "wanted (boot memory %s, size %s, max size %s)",
+        log_repeated(&k->ratio_log, now_usec(), LOG_INFO,
+                "vm.lowmem_reserve_ratio set to %s: %s of the kernel zones are kept from user pages, %s are "
+                "wanted (boot memory %s, size %s, max size %s)",
                 FORMAT_NUMBERS(&ratios), FORMAT_BYTES(reserve), FORMAT_BYTES(wanted),
                 FORMAT_BYTES(k->boot_size), FORMAT_BYTES(k->limits.size), FORMAT_BYTES(max_size(k)));
 }
