@@ -29,7 +29,7 @@ def boot_size(fast):
 
 def longest_hold(guest, since):
     """The longest that the guard held a line after SINCE (the guest's wall clock), in seconds; None when the guard's
-    log does not tell."""
+    log does not tell. The log leaves out holds that follow each other quickly, so a longer one may be missing."""
     lines = guest.run(f'journalctl --boot --no-pager --output=cat --unit=vmtide-actuator --since=@{since}', 60).stdout
     held = [int(ms) for ms in HELD_LINE.findall(lines)]
     return max(held) / 1000 if held else None
