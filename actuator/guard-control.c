@@ -15,6 +15,9 @@
 #define CALLER_MAX 63u
 #define MEMINFO_SIZE (16 * 1024)
 
+/* A hold of this length is always logged; while the host grants, none should last so long. */
+#define LONG_HOLD_USEC USEC_PER_SEC
+
 struct guard_control {
     sd_event_source *source;
     struct guard_worker *worker;
@@ -88,7 +91,10 @@ static void log_holds(struct guard_control *g, const struct guard_status *s)
 {
     const struct guard_status *old = &g->status;
 
-    if (s->holds != old->holds)
+    if (s->holds != old->holds && s->hold_usec >= LONG_HOLD_USEC)
+        log_notice("guard: line of %s held for %llu ms", s->hold_name,
+                (unsigned long long)(s->hold_usec / USEC_PER_MSEC));
+    else if (s->holds != old->holds)
         log_repeated(&g->hold_log, now_usec(), LOG_INFO, "guard: line of %s held for %llu ms", s->hold_name,
                 (unsigned long long)(s->hold_usec / USEC_PER_MSEC));
     if (s->lifted > old->lifted)
