@@ -16,7 +16,7 @@ from tests.vm.rig.paths import RigError
 from tests.vm.rig.qemu import GIB, MIB, Guest
 
 from . import lab
-from .late import LateChannel
+from tests.vm.rig.late import LateChannel
 
 BOOT = GIB
 DEVICE_MAX = 8 * GIB

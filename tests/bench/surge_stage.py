@@ -8,7 +8,7 @@ from tests.vm.rig.paths import RigError
 from tests.vm.rig.qemu import GIB, MIB, Guest
 
 from . import lab, surge_kinds
-from .late import LateChannel
+from tests.vm.rig.late import LateChannel
 
 FIXED_BOOT = '7G'
 LATE_SECONDS = 1.0

@@ -26,7 +26,7 @@ KERNELS = {
 }
 PACKAGES = (
     'systemd', 'systemd-sysv', 'dbus', 'polkitd', 'udev', 'kmod', 'procps', 'util-linux', 'libpam-systemd',
-    'libjansson4', 'libglib2.0-0', 'libmicrohttpd12', 'libvirt0', 'libxml2',
+    'libjansson4', 'libglib2.0-0', 'libmicrohttpd12', 'libvirt0', 'libxml2', 'systemd-oomd',
 )
 # virtio_mem is left to the guest's udev, as on any machine.
 EARLY_MODULES = ('virtio_pci', 'virtio_blk', 'ext4', 'virtio_console')
