@@ -7,8 +7,13 @@ import re
 import pytest
 
 from tests.vm.rig import GIB, MIB, wait_until
+from tests.vm.rig.paths import build_dir
+from tests.vm.rig.speed import patience
 from tests.vm.test_job import ACTUATOR, connected, start_host
 
+CLIENT = '/usr/local/bin/vmplug'
+# auto-movable may put a block into a kernel zone by itself, and then it may stay there.
+CONFIG = b'[Actuator]\nOnlining=movable\n'
 OVERCOMMIT = '/proc/sys/vm/overcommit_memory'
 RATIO = '/proc/sys/vm/lowmem_reserve_ratio'
 SAVED = '/run/vmtide/kernel'
@@ -39,8 +44,12 @@ def wait_set(guest):
     wait_until(lambda: connected(guest) and numbers(guest, OVERCOMMIT) == [1], 30, 'overcommit is set')
 
 
-# movable: auto-movable may put a block into a kernel zone by itself, and then it may stay there.
-@pytest.mark.guest(files={'/etc/vmtide/actuator.conf': '[Actuator]\nOnlining=movable\n'})
+@pytest.fixture
+def guest(kernel, installed, boot_guest):
+    client = (build_dir() / 'tests/vm/guest/vmplug').read_bytes()
+    return boot_guest(kernel, destdir=installed, files={CLIENT: (client, 0o755), '/etc/vmtide/actuator.conf': (CONFIG, 0o644)})
+
+
 def test_kernel_settings(guest):
     default = settings(guest)
     assert default[0] == 0
@@ -57,7 +66,7 @@ def test_kernel_settings(guest):
 
 def a_malloc_above_memtotal_succeeds(guest):
     program = guest.start_command('exec vmalloc --bytes 3G', slice_name='user.slice')
-    result = program.wait(240)
+    result = program.wait(patience(240))
     assert result.status == 0, result
     assert guest.oom_kills() == 0
 
@@ -120,9 +129,9 @@ def a_block_for_a_kernel_zone(guest):
     wait_until(lambda: guest.size() == 0, 60, 'it is unplugged')
     assert zones(guest)['Normal'][0] == 0
     hog = guest.start_command(f'exec vmhog --bytes {guest.meminfo()["MemAvailable"] - 60 * MIB} --hold 1000')
-    hog.wait_output('touched', 60)
+    hog.wait_output('touched', patience(60))
     before = guest.read('/sys/devices/system/memory/auto_online_blocks')
-    plug = guest.run(f'setpriv --reuid=vmtide --regid=vmtide --clear-groups vmplug plug {128 * MIB}', 30)
+    plug = guest.run(f'setpriv --reuid=vmtide --regid=vmtide --clear-groups {CLIENT} plug {128 * MIB}', 30)
     assert plug.status == 0, plug
     assert zones(guest)['Normal'][0] == 128 * MIB
     wait_until(lambda: guest.read('/sys/devices/system/memory/auto_online_blocks') == before, 5, 'the policy is put back')
