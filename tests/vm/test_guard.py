@@ -121,21 +121,21 @@ def test_others_write_too(guest):
     # The administrator's, above our line, then below it, and his to take back.
     guest.check('systemctl set-property --runtime user.slice MemoryHigh=4G')
     wait_until(lambda: high(guest, 'user.slice') != 4 * GIB, 2, 'the lower line stands')
-    guest.check('systemctl set-property --runtime user.slice MemoryHigh=100M')
-    wait_until(lambda: high(guest, 'user.slice') == 100 * MIB and high(guest, 'system.slice') != 'max', 2, 'his stands')
-    assert 'user.slice=104857600' in guest.read('/run/vmtide/guard')
+    guest.check('systemctl set-property --runtime user.slice MemoryHigh=40M')
+    wait_until(lambda: high(guest, 'user.slice') == 40 * MIB and high(guest, 'system.slice') != 'max', 2, 'his stands')
+    assert 'user.slice=41943040' in guest.read('/run/vmtide/guard')
     leave(client)
     wait_until(lambda: high(guest, 'system.slice') == 'max', OPEN_SECONDS, 'disarmed')
-    assert high(guest, 'user.slice') == 100 * MIB
+    assert high(guest, 'user.slice') == 40 * MIB
     client = guest.start_command(f'exec {CLIENT} arm {HEADROOM}')
     wait_until(lambda: high(guest, 'system.slice') != 'max', OPEN_SECONDS, 'armed')
-    assert high(guest, 'user.slice') == 100 * MIB
+    assert high(guest, 'user.slice') == 40 * MIB
     guest.check('systemctl kill -s KILL vmtide-actuator')
     wait_until(lambda: high(guest, 'system.slice') == 'max', OPEN_SECONDS, 'taken back after the kill')
-    assert high(guest, 'user.slice') == 100 * MIB
+    assert high(guest, 'user.slice') == 40 * MIB
     leave(client)
     guest.check('systemctl stop vmtide-actuator')
-    assert high(guest, 'user.slice') == 100 * MIB
+    assert high(guest, 'user.slice') == 40 * MIB
 
 
 def at_line(guest, name):
