@@ -122,7 +122,8 @@ static void guard_lines(GString *out, const struct draw_style *s, const struct c
 {
     begin(out, s, "Guard");
     if (st->guard_headroom > 0)
-        g_string_append_printf(out, "armed, keeps %s free\n", FORMAT_BYTES(st->guard_headroom));
+        g_string_append_printf(out, "armed, keeps %s free%s\n", FORMAT_BYTES(st->guard_headroom),
+                st->guard_held ? "; tasks wait for memory" : "");
     else
         g_string_append(out, "not armed\n");
 }

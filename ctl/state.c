@@ -26,6 +26,7 @@ static void read_actuator(const json_t *o, struct ctl_state *s)
     s->host_max_size = state_number(o, "HostMaxSize");
     s->guard_headroom = state_number(o, "GuardHeadroom");
     s->reserved_bytes = state_number(o, "ReservedBytes");
+    s->guard_held = json_is_true(json_object_get(o, "GuardHeld"));
     s->host_connected = json_is_true(json_object_get(o, "HostConnected"));
     s->state = state_text(o, "State");
     s->version = state_text(o, "Version");

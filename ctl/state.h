@@ -18,7 +18,7 @@ struct ctl_state {
     uint64_t guard_headroom, reserved_bytes, available, headroom;
     uint64_t paused_until; /* CLOCK_REALTIME µs; UINT64_MAX: until resumed */
     uint32_t some10;       /* permyriad */
-    bool host_connected;
+    bool guard_held, host_connected;
     const char *state, *version, *last_error, *mode, *level, *pause_reason; /* never NULL */
     const json_t *reservations, *decisions;                                 /* NULL: none */
 };

@@ -98,7 +98,8 @@ static void test_pieces(void **state)
 #define ACTUATOR                                                                                             \
     "\"Actuator1\": {\"Size\": 2147483648, \"RequestedSize\": 2147483648, \"BootSize\": 1073741824,"         \
     "\"MinSize\": 0, \"MaxSize\": 8589934592, \"HostMinSize\": 0, \"HostMaxSize\": 8589934592,"              \
-    "\"GuardHeadroom\": 268435456, \"ReservedBytes\": 536870912, \"HostConnected\": true,"                   \
+    "\"GuardHeadroom\": 268435456, \"ReservedBytes\": 536870912, \"GuardHeld\": true, \"HostConnected\": "   \
+    "true,"                                                                                                  \
     "\"State\": \"idle\", \"Version\": \"0.1.0\", \"LastError\": \"\"}"
 #define MONITOR                                                                                              \
     "\"Monitor1\": {\"Mode\": \"auto\", \"Level\": \"normal\", \"Available\": 851443712,"                    \
@@ -138,7 +139,7 @@ static void test_status(void **state)
             "Limits     0 to 8G; the host's: 0 to 8G\n"
             "Available  812M, of which 256M are to be kept ready\n"
             "Pressure   0.12 % of the last 10 s\n"
-            "Guard      armed, keeps 256M free\n"
+            "Guard      armed, keeps 256M free; tasks wait for memory\n"
             "Reserved   512M\n"
             "           512M    camera (uid 1000, 3 min): reverse gear\n"
             "Last       12 s ago: grow 512M; granted\n"
