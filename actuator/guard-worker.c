@@ -16,6 +16,11 @@
  * disarming. */
 #define RETRY_USEC USEC_PER_SEC
 #define RETRIES_MAX 10u
+/* A look takes a millisecond or two under TCG and far less elsewhere. Where it takes long, since the
+ * processors are busy or have a quota, the worker leaves most of them to the loop, which has to ask for
+ * memory. */
+#define LOOK_PAUSE_FACTOR 3u
+#define LOOK_PAUSE_MAX_USEC (100 * USEC_PER_MSEC)
 /* How long to look often after the size was said to move. */
 #define MOVING_USEC (2 * USEC_PER_SEC)
 
@@ -41,6 +46,7 @@ struct guard_worker {
     uint64_t held_since;      /* 0: nobody waits */
     struct guard_status held; /* its hold_* of the last hold */
     uint64_t looked_at;
+    uint64_t pause;   /* between two looks */
     uint64_t look_at; /* USEC_FOREVER: when something happens */
     uint64_t moving_until;
     uint64_t retry_at; /* USEC_FOREVER: nothing is to be tried again */
@@ -169,8 +175,10 @@ static void look(struct guard_worker *w, uint64_t now)
         return;
     }
     w->looked_at = now_usec();
-    w->look_at =
-            w->lines.plan.look_usec == USEC_FOREVER ? USEC_FOREVER : w->looked_at + w->lines.plan.look_usec;
+    w->pause = CLAMP_TO((w->looked_at - now) * LOOK_PAUSE_FACTOR, GUARD_LOOK_MIN_USEC, LOOK_PAUSE_MAX_USEC);
+    w->look_at = w->lines.plan.look_usec == USEC_FOREVER
+                         ? USEC_FOREVER
+                         : w->looked_at + MAX_OF(w->lines.plan.look_usec, w->pause);
     if (now < w->moving_until)
         w->look_at = MIN_OF(w->look_at, w->looked_at + GUARD_LOOK_MAX_USEC);
     tell_armed(w, now);
@@ -276,7 +284,7 @@ static void wait_for_something(struct guard_worker *w)
         (void)guard_cgroups_take_events(&w->lines.cgroups);
     for (size_t i = 1; i < n; i++)
         if (fds[i].revents != 0 && w->lines.armed)
-            look_soon(w, GUARD_LOOK_MIN_USEC);
+            look_soon(w, w->pause);
     /* A cgroup that was just made gets its line at once. */
     if (w->lines.cgroups.stale && w->lines.armed)
         look_soon(w, 0);

@@ -17,6 +17,8 @@
 
 #define REPORT_USEC (10 * USEC_PER_SEC)
 #define HEADROOM_TOLD_USEC USEC_PER_SEC
+#define STEP_PAUSE_FACTOR 3u
+#define STEP_PAUSE_MAX_USEC (100 * USEC_PER_MSEC)
 #define ROOT_CHECK_USEC USEC_PER_SEC
 /* A task at a line crosses it each 10 ms, at an administrator's own limit for ever. After the first crossing
  * the samples themselves see how fast memory goes. */
@@ -239,6 +241,13 @@ static void say_level(struct monitor *m, enum channel_level old, const struct de
     report(m, now);
 }
 
+/* A sample takes a millisecond or two under TCG and far less elsewhere. Where it takes long, since the
+ * processors are busy or have a quota, the actuator needs them to pass on what was asked for. */
+static uint64_t pause_after(uint64_t begun)
+{
+    return MIN_OF((now_usec() - begun) * STEP_PAUSE_FACTOR, STEP_PAUSE_MAX_USEC);
+}
+
 /* Returns when the lines have to be watched again, in µs from now. */
 static uint64_t rearm_lines(struct monitor *m, uint64_t now)
 {
@@ -260,7 +269,7 @@ static void monitor_step(struct monitor *m)
     m->decision = d;
     m->stepped = now;
     recorder_write(m->recorder, now, &m->sample, &d);
-    wake_in(m, MIN_OF(d.wait_usec, rearm_lines(m, now)));
+    wake_in(m, MAX_OF(MIN_OF(d.wait_usec, rearm_lines(m, now)), pause_after(now)));
 
     if (d.why == DECIDE_UNKNOWN_INPUT)
         log_repeated(&m->unknown_fault, now, LOG_WARNING, "holding: %s", decide_why_text(d.why));
