@@ -53,8 +53,12 @@ static int read_managed(struct node *node, const char *line, const char *end, ui
     unsigned long long pages;
     uint64_t size;
 
+    while (line < end && *line == ' ')
+        line++;
+    if (line == end || *line != 'm')
+        return 0;
     copy_line(line, end, text);
-    if (sscanf(text, " managed %llu", &pages) != 1)
+    if (sscanf(text, "managed %llu", &pages) != 1)
         return 0;
     if (node->n == 0 || node->complete)
         return -EBADMSG;

@@ -3,11 +3,14 @@
 
 int fields_set(struct fields *f, const char *name, size_t name_len, uint64_t value, uint64_t scale)
 {
-    for (size_t i = 0; i < f->count; i++) {
+    for (size_t i = 0; i < f->count && name_len > 0; i++) {
         const struct field *field = &f->table[i];
         uint64_t scaled;
 
-        if (strlen(field->name) != name_len || memcmp(field->name, name, name_len) != 0)
+        /* The first letter decides for nearly all of them: in a surge these files are read 50 times a second.
+         */
+        if (field->name[0] != name[0] || strlen(field->name) != name_len ||
+                memcmp(field->name, name, name_len) != 0)
             continue;
         if (f->seen & (UINT32_C(1) << i))
             return -EBADMSG;

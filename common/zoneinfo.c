@@ -59,6 +59,10 @@ static int parse_field(struct fields *f, const char *line, const char *end)
 
     while (name < end && *name == ' ')
         name++;
+    /* Most lines are counters of the node and of each processor, and are not worth a look. */
+    if (name == end || !strchr("pml", *name))
+        if (end - name < 8 || memcmp(name, "nr_zone_", 8) != 0)
+            return 0;
     while (number > name && number[-1] >= '0' && number[-1] <= '9')
         number--;
     if (number == end || number == name || number[-1] != ' ')
