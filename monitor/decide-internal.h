@@ -30,6 +30,7 @@ struct decide_view {
     uint64_t round_trip;
     uint64_t interval; /* when the next sample would be due if nothing else asks for one */
     uint64_t projected;
+    uint64_t overdraft; /* what held tasks will take beyond what is usable and coming */
     uint64_t refault_rate;
     uint32_t pressure10;
     uint32_t pressure60;
