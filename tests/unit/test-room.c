@@ -20,9 +20,10 @@ static void test_kernel_reserve_follows_the_size(void **state)
     assert_int_equal(room_kernel_reserve(GIB(1), 0, GIB(8)), MIB(64 + 128 + 36));
     assert_int_equal(room_kernel_reserve(GIB(1), GIB(8), GIB(8)), MIB(64 + 36));
     assert_int_equal(room_kernel_reserve(GIB(1), GIB(9), GIB(8)), MIB(64 + 36));
-    /* The memmap of 8 GiB more at most is kept ready. */
+    /* The memmap of the first 8 GiB is kept ready, then that of 4 GiB more. */
     assert_int_equal(room_kernel_reserve(GIB(4), 0, GIB(60)), MIB(64 + 128 + 48));
-    assert_int_equal(room_kernel_reserve(GIB(4), GIB(28), GIB(60)), MIB(64 + 128 + 160));
+    assert_int_equal(room_kernel_reserve(GIB(4), GIB(2), GIB(60)), MIB(64 + 96 + 48));
+    assert_int_equal(room_kernel_reserve(GIB(4), GIB(28), GIB(60)), MIB(64 + 64 + 144));
     assert_int_equal(room_kernel_reserve(GIB(4), GIB(56), GIB(60)), MIB(64 + 64 + 256));
     /* A third of boot memory at most. */
     assert_int_equal(room_kernel_reserve(MIB(384), 0, GIB(64)), MIB(128));
