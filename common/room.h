@@ -18,9 +18,9 @@
  * are. */
 uint64_t room_to_grow(const struct zoneinfo *z, uint64_t headroom);
 
-/* How much of the kernel zones is to be kept out of reach of user pages (N):
- * 64 MiB + (max - size) / 64 + (boot + max) / 256, at most boot / 3. The second term is the memmap of what
- * may still be plugged, the third page tables and the kernel's own growth. */
+/* How much of the kernel zones is to be kept out of reach of user pages (N), with ahead = max - size, at most
+ * 8 GiB - size or 4 GiB: 64 MiB + ahead / 64 + (boot + size + ahead) / 256, at most boot / 3. The second term
+ * is the memmap of what may be plugged soon, the third page tables and the kernel's own growth. */
 uint64_t room_kernel_reserve(uint64_t boot, uint64_t size, uint64_t max);
 
 /* vm.lowmem_reserve_ratio reserves a part of the memory in the zones above, so with nothing plugged it

@@ -148,7 +148,7 @@ static uint64_t cover(const struct decide_view *v, uint64_t rate)
 static uint64_t step_wanted(const struct decide_state *s, const struct decide_view *v, enum decide_why why)
 {
     uint64_t block = v->sample->memory_block_size;
-    uint64_t deficit = sub_floor(v->headroom + DECIDE_SLACK, v->projected);
+    uint64_t deficit = sub_floor(v->headroom + DECIDE_SLACK + v->overdraft, v->projected);
     uint64_t most = v->available < v->headroom / 2 ? STEP_STREAK_BLIND_MAX : STEP_STREAK_MAX;
     uint64_t streak = MIN_OF(block * 2 << MIN_OF(s->streak, 8), MAX_OF(most, block));
     uint64_t wanted;
@@ -187,7 +187,7 @@ static void commit_grow(struct decide_state *s, const struct decide_view *v, enu
     s->last_grow = v->now;
     if (s->grow_asked == 0) {
         s->grow_asked = v->now;
-        s->grow_total = p->meminfo.total;
+        s->grow_total = p->meminfo.total + v->pending;
     }
     s->shrinking = false;
 }

@@ -4,7 +4,7 @@
 #include "decide.h"
 
 /* What a grow leaves above the headroom, so that the next one is not due at once, and a shrink too. */
-#define DECIDE_SLACK MIB(336)
+#define DECIDE_SLACK MIB(448)
 
 /* The last pages of an unplug are accounted a little after it. */
 #define DECIDE_AFTERMATH_USEC (500 * USEC_PER_MSEC)
@@ -30,6 +30,7 @@ struct decide_view {
     uint64_t round_trip;
     uint64_t interval; /* when the next sample would be due if nothing else asks for one */
     uint64_t projected;
+    uint64_t overdraft; /* what held tasks will take beyond what is usable and coming */
     uint64_t refault_rate;
     uint32_t pressure10;
     uint32_t pressure60;
@@ -54,6 +55,14 @@ void decide_follow_settle(struct decide_state *s, const struct decide_view *v, b
 
 /* A grow was decided: was it a flap? */
 void decide_note_flap(struct decide_state *s, const struct decide_view *v);
+
+/* The peak of demand above which memory has been spare for long enough, which is the shorter the more is
+ * spare; false: none has. */
+bool decide_settled_peak(
+        const struct decide_state *s, const struct decide_view *v, uint64_t settle, uint64_t *ret_peak);
+
+/* The least time for which it has to be quiet, whatever is spare. */
+uint64_t decide_settle_least(uint64_t settle);
 
 /* How long it has to be quiet for less than a step that is worth its trouble. */
 uint64_t decide_crumbs_usec(const struct decide_state *s, uint64_t settle);

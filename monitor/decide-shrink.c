@@ -12,7 +12,7 @@
 #define STEP_PAUSE_USEC DECIDE_AFTERMATH_USEC
 
 /* A step that is worth its trouble, above the headroom; what is less is crumbs. */
-#define WORTH_MORE MIB(448)
+#define WORTH_MORE MIB(336)
 
 /* The host has kicked a stuck driver for 30 s before this begins. */
 #define BACK_OFF_MIN_USEC (10 * USEC_PER_SEC)
@@ -106,21 +106,20 @@ static uint64_t step_possible(const struct decide_state *s, const struct decide_
 }
 
 /* What could go when no more is used than at the worst of the last window. */
-static uint64_t spare_over(
-        const struct decide_state *s, const struct decide_view *v, uint64_t window, bool crumbs)
+static uint64_t crumbs_over(const struct decide_state *s, const struct decide_view *v, uint64_t window)
 {
-    uint64_t total = v->sample->meminfo.total, peak = decide_peak(s, v, window);
+    uint64_t kept = decide_peak(s, v, window) + v->headroom + MAX_OF(v->headroom / 2, v->burst);
 
-    if (crumbs)
-        return sub_floor(total, peak + v->headroom + MAX_OF(v->headroom / 2, v->burst));
-    total = sub_floor(total, decide_keep(v, peak));
-    return total >= decide_worth(v) ? total : 0;
+    return step_possible(s, v, sub_floor(v->sample->meminfo.total, kept));
 }
 
-static uint64_t step_over(
-        const struct decide_state *s, const struct decide_view *v, uint64_t window, bool crumbs)
+static uint64_t step_over(const struct decide_state *s, const struct decide_view *v, uint64_t settle)
 {
-    return step_possible(s, v, spare_over(s, v, window, crumbs));
+    uint64_t peak;
+
+    if (!decide_settled_peak(s, v, settle, &peak))
+        return 0;
+    return step_possible(s, v, sub_floor(v->sample->meminfo.total, decide_keep(v, peak)));
 }
 
 static void commit_shrink(
@@ -161,13 +160,14 @@ static uint64_t step_settled(const struct decide_state *s, const struct decide_v
     uint64_t bytes = 0;
 
     *ret_crumbs = false;
-    if (quiet < settle || (s->shrink_ended > 0 && v->now < s->shrink_ended + STEP_PAUSE_USEC))
+    if (quiet < decide_settle_least(settle) ||
+            (s->shrink_ended > 0 && v->now < s->shrink_ended + STEP_PAUSE_USEC))
         return 0;
-    bytes = step_over(s, v, settle, false);
+    bytes = step_over(s, v, settle);
     if (bytes > 0 || quiet < crumbs)
         return bytes;
     *ret_crumbs = true;
-    return step_over(s, v, crumbs, true);
+    return crumbs_over(s, v, crumbs);
 }
 
 /* What a step takes that is not free now would have to be reclaimed in the middle of it: squeeze it before,
@@ -208,7 +208,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
     }
     if (shrink_to_order(s, v, d))
         return true;
-    if (step_over(s, v, 0, true) == 0)
+    if (crumbs_over(s, v, 0) == 0)
         return false;
     if (!calm(v)) {
         d->why = DECIDE_UNDER_PRESSURE;
@@ -223,8 +223,11 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
         return true;
     }
     d->why = DECIDE_SPARE;
-    if (crumbs)
-        s->crumbs_given = v->now;
     commit_shrink(s, v, d, bytes);
+    if (crumbs) {
+        /* Crumbs that are missed soon make crumbs wait longer, and nothing else. */
+        s->crumbs_given = v->now;
+        s->last_shrink = 0;
+    }
     return true;
 }

@@ -30,6 +30,8 @@
 
 /* The guard is the airbag: its line lies behind the headroom, where the brake should have worked. */
 #define GUARD_QUARTERS 3u
+/* Each plug releases the held tasks for a moment: a hold that resumes this soon is still the same hold. */
+#define HOLD_GAP_USEC (300 * USEC_PER_MSEC)
 
 /* A host that refuses the standing blocks is asked again by its `room`, else after this. */
 #define STANDING_RETRY_USEC (30 * USEC_PER_SEC)
@@ -201,6 +203,34 @@ static void look_at_limits(const struct decide_config *c, struct decide_view *v)
         v->reserve = kernel_reserve(p, v->upper);
 }
 
+/* What the tasks held at a line have not been able to take yet, at the rate of the burst that led there.
+ * While they wait nothing falls, so the measured rate decays, and the growth that is asked for is too small.
+ */
+static uint64_t held_back(struct decide_state *s, const struct decide_view *v)
+{
+    if (v->sample->guard_held) {
+        if (s->held_since == 0)
+            s->held_since = v->now;
+        s->held_last = v->now;
+    } else if (s->held_since == 0 || v->now > s->held_last + HOLD_GAP_USEC) {
+        s->held_since = 0;
+        return 0;
+    }
+    return MIN_OF(
+            consumed_in(s->burst_rate, v->now - s->held_since + v->round_trip), v->sample->meminfo.total / 2);
+}
+
+/* Memory on its way counts as present; the rate tells what is taken meanwhile. A later sample is no reason to
+ * ask now: the next one is scheduled before the projection reaches the headroom. */
+static void project(struct decide_state *s, struct decide_view *v)
+{
+    uint64_t ready = v->usable + v->coming, held = held_back(s, v);
+    uint64_t taken = MAX_OF(consumed_in(v->rate, v->round_trip + DECIDE_INTERVAL_MIN_USEC), held);
+
+    v->projected = sub_floor(ready, taken);
+    v->overdraft = MIN_OF(sub_floor(taken, ready), v->sample->meminfo.total);
+}
+
 static void look(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
         uint64_t now, struct decide_view *v)
 {
@@ -220,10 +250,7 @@ static void look(const struct decide_config *c, struct decide_state *s, const st
                                   p->meminfo.total);
     v->burst = MIN_OF(consumed_in(s->burst_rate, v->round_trip), LEAD_MAX);
     decide_follow_settle(s, v, change_of(s, p, now) == TREND_STEADY);
-    /* Memory on its way counts as there; the rate tells what goes meanwhile. A later look is no reason to ask
-     * now: the next look is set so that it comes before the projection reaches the headroom. */
-    v->projected =
-            sub_floor(v->usable + v->coming, consumed_in(v->rate, v->round_trip + DECIDE_INTERVAL_MIN_USEC));
+    project(s, v);
     v->interval = MIN_OF(danger_interval(c, v->usable, v->headroom, v->rate),
             interval_at_rate(sub_floor(v->projected, v->headroom), v->rate));
 }
@@ -245,14 +272,16 @@ static enum channel_level level_of(
     return CHANNEL_LEVEL_NORMAL;
 }
 
-/* Disarmed where more memory cannot come: the line would only make everybody wait. */
+/* Disarm the guard at the max size only: no memory could release the tasks held at a line. While the last
+ * plug is still under way the guard stays armed. The headroom in force also contains lead(), which follows
+ * bursts: in the guard's line it would hold a burst for the memory that this burst is to use. */
 static uint64_t guard_of(const struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
 
-    if (!p->connected || p->block_size == 0 || MAX_OF(p->size, p->requested_size) >= v->upper)
+    if (!p->connected || p->block_size == 0 || p->size >= v->upper)
         return 0;
-    return MAX_OF(v->headroom / 4 * GUARD_QUARTERS, DECIDE_HEADROOM_MIN);
+    return MAX_OF(decide_headroom(v->config, p->meminfo.total) / 4 * GUARD_QUARTERS, DECIDE_HEADROOM_MIN);
 }
 
 static bool is_idle(const struct decide_view *v)

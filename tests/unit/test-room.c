@@ -20,10 +20,16 @@ static void test_kernel_reserve_follows_the_size(void **state)
     assert_int_equal(room_kernel_reserve(GIB(1), 0, GIB(8)), MIB(64 + 128 + 36));
     assert_int_equal(room_kernel_reserve(GIB(1), GIB(8), GIB(8)), MIB(64 + 36));
     assert_int_equal(room_kernel_reserve(GIB(1), GIB(9), GIB(8)), MIB(64 + 36));
+    /* The memmap of the first 8 GiB is kept ready, then that of 4 GiB more. */
+    assert_int_equal(room_kernel_reserve(GIB(4), 0, GIB(60)), MIB(64 + 128 + 48));
+    assert_int_equal(room_kernel_reserve(GIB(4), GIB(2), GIB(60)), MIB(64 + 96 + 48));
+    assert_int_equal(room_kernel_reserve(GIB(4), GIB(28), GIB(60)), MIB(64 + 64 + 144));
+    assert_int_equal(room_kernel_reserve(GIB(4), GIB(56), GIB(60)), MIB(64 + 64 + 256));
     /* A third of boot memory at most. */
     assert_int_equal(room_kernel_reserve(MIB(384), 0, GIB(64)), MIB(128));
     assert_int_equal(room_kernel_reserve(0, 0, GIB(64)), 0);
     assert_true(room_kernel_reserve(UINT64_MAX, 0, UINT64_MAX) <= UINT64_MAX / 3);
+    assert_true(room_kernel_reserve(UINT64_MAX, UINT64_MAX, UINT64_MAX) <= UINT64_MAX / 3);
 }
 
 static void test_standing_size_covers_the_reserve_in_two_blocks(void **state)

@@ -12,14 +12,21 @@
 /* What the guard keeps free beyond what the monitor orders depends on the processors. */
 #define CPUS 4u
 
+/* Memory that is being unplugged, or will be once the host has answered, is no room. */
+static uint64_t leaving(const struct model *m)
+{
+    return sub_floor(m->size, m->requested);
+}
+
 /* At its line a cgroup reclaims its own page cache before it waits, so cold cache is room too. */
 static void plan_line(struct model *m)
 {
     struct zoneinfo z;
 
+    uint64_t keep = guard_headroom(m->guard_headroom, m->total, CPUS) + leaving(m);
+
     model_zones(m, &z);
-    m->line = m->used + room_to_grow(&z, guard_headroom(m->guard_headroom, m->total, CPUS)) +
-              model_cold_cache(m);
+    m->line = m->used + room_to_grow(&z, keep) + model_cold_cache(m);
     m->next_plan = m->now + PLAN_USEC;
 }
 
