@@ -143,7 +143,7 @@ static int read_cgroup(
         struct guard_lines *l, struct guard_cgroup *s, struct guard_cgroup_sample *ret, uint64_t now)
 {
     uint64_t breaches = 0;
-    /* Clean cache matters to a cgroup that was breached only, and costs most to read. */
+    /* Clean cache matters only to a cgroup that is held, and memory.stat costs more than all other files. */
     int r = guard_cgroup_breaches(s, &breaches), changed;
 
     if (r < 0)
@@ -153,7 +153,7 @@ static int read_cgroup(
         l->breaches += breaches;
     }
     ret->breached = s->breached_at > 0 && now - s->breached_at < GUARD_BREACHED_USEC;
-    r = changed = guard_cgroup_read(s, guard_lines_breached(l, now), ret);
+    r = changed = guard_cgroup_read(s, ret->breached && l->plan.mode == GUARD_HOLDING, ret);
     if (r < 0)
         return r;
     ret->breached = s->breached_at > 0 && now - s->breached_at < GUARD_BREACHED_USEC;

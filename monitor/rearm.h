@@ -7,8 +7,9 @@
 
 /* The guard fails open after 5 s of silence: two calls may get lost. */
 #define REARM_USEC (2 * USEC_PER_SEC)
-/* Looking at the cgroups costs the actuator some 100 µs: not at every sample of a surge. */
-#define REARM_MIN_USEC (100 * USEC_PER_MSEC)
+/* A call costs both daemons some milliseconds under TCG, and a surge that crosses a line is seen without one.
+ */
+#define REARM_MIN_USEC (500 * USEC_PER_MSEC)
 
 struct rearm {
     uint64_t time; /* of the last call, µs; 0: none yet */

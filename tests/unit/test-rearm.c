@@ -25,8 +25,8 @@ static void test_what_is_due(void **state)
         { "plugged", MIB(256), GIB(1), GIB(2) + MIB(128), SECOND, true },
         { "unplugged", MIB(256), GIB(1), GIB(2) - MIB(128), SECOND, true },
         { "another headroom", MIB(192), GIB(1), GIB(2), SECOND, true },
-        { "not at every sample of a surge", MIB(256), MIB(300), GIB(2), 20 * MS, false },
-        { "a surge, a moment later", MIB(256), MIB(300), GIB(2), 100 * MS, true },
+        { "not at every sample of a surge", MIB(256), MIB(300), GIB(2), 499 * MS, false },
+        { "a surge, a moment later", MIB(256), MIB(300), GIB(2), 500 * MS, true },
         { "disarm at once", 0, GIB(1), GIB(2), MS, true },
     };
 
