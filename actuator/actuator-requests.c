@@ -198,6 +198,8 @@ static void submit(struct actuator *a, const struct request *r)
     const char *error;
 
     actuator_look_for_device(a);
+    if (r->origin == ACTUATOR_MONITOR)
+        guard_control_alive(a->guard);
     if (r->origin != ACTUATOR_RESERVATION && is_too_fast(a, &a->bucket, now_usec(), text))
         actuator_refuse(a, r, ERROR_RATE_LIMITED, text);
     else if (limits_check(&a->limits, r->verb, r->bytes, &error, text) < 0)

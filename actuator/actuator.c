@@ -98,6 +98,7 @@ int actuator_report(
 
     if (!bucket_take(&a->report_bucket, now_usec()))
         return -EBUSY;
+    guard_control_alive(a->guard);
     actuator_look_for_device(a);
     return host_link_send(a->link, &m);
 }

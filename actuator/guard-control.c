@@ -231,6 +231,12 @@ void guard_control_caller_gone(struct guard_control *g, const char *name)
     order(g, false, false);
 }
 
+void guard_control_alive(struct guard_control *g)
+{
+    if (g->wish.headroom > 0 && !g->wish.caller_left)
+        order(g, true, false);
+}
+
 void guard_control_refused(struct guard_control *g, bool refused)
 {
     g->wish.refused = refused;

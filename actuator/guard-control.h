@@ -35,6 +35,9 @@ int guard_control_arm(struct guard_control *g, uint64_t headroom, const char *ca
 /* The caller has left; or all whose name begins like that. */
 void guard_control_caller_gone(struct guard_control *g, const char *name);
 
+/* A call of the monitor's arrived: it is alive, and what is armed stays armed for another while. */
+void guard_control_alive(struct guard_control *g);
+
 /* The host refused to give more, or it gave or has room again. */
 void guard_control_refused(struct guard_control *g, bool refused);
 /* Anything may have changed here. */

@@ -10,7 +10,7 @@
 #define ANSWER_USEC (2 * USEC_PER_SEC)
 /* From the answer to the block: the guest plugs 128 MiB in some 20 ms, or not at all. */
 #define ARRIVE_USEC (500 * USEC_PER_MSEC)
-#define LOOK_USEC (20 * USEC_PER_MSEC)
+#define LOOK_USEC (50 * USEC_PER_MSEC)
 
 static void end_block(struct actuator *a, const char *what)
 {
@@ -88,8 +88,7 @@ uint64_t actuator_kernel_block_begin(struct actuator *a, const struct request *r
 
     /* Others than the monitor expect all of what they ask for. */
     if (r->verb != LIMITS_PLUG || r->origin != ACTUATOR_MONITOR ||
-            kernel_settings_read_zones(a->kernel, &z, &reserve) < 0 ||
-            !kernel_plan_needs_block(z.kernel_room, reserve))
+            kernel_settings_read_zones(a->kernel, &z, &reserve) < 0 || !kernel_plan_needs_block(&z, reserve))
         return target;
     e = onlining_begin_kernel(&a->onlining);
     if (e < 0) {

@@ -211,7 +211,7 @@ uint32_t kernel_plan_overcommit(bool host, uint64_t size, uint64_t max, uint32_t
     return admin == 0 && host && size < max ? 1 : admin;
 }
 
-bool kernel_plan_needs_block(uint64_t kernel_room, uint64_t reserve)
+bool kernel_plan_needs_block(const struct zoneinfo *z, uint64_t reserve)
 {
-    return kernel_room < reserve / 2;
+    return z->movable_managed > 0 && z->kernel_room + z->kernel_file / 2 < reserve / 2;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bytes.h"
+#include "zoneinfo.h"
 
 /* Which kernel settings the actuator wants, pure. All sizes are bytes.
  *
@@ -46,6 +47,8 @@ bool kernel_plan_differs(uint64_t present, uint64_t planned);
  * could grow for it. 1 is wanted only in place of 0: 1 and 2 are the administrator's choice. */
 uint32_t kernel_plan_overcommit(bool host, uint64_t size, uint64_t max, uint32_t admin);
 
-/* Whether the next plug should bring one memory block online in a kernel zone: the kernel zones have less
- * than half of their reserve left. */
-bool kernel_plan_needs_block(uint64_t kernel_room, uint64_t reserve);
+/* Whether the next plug is to put one memory block into a kernel zone: the kernel has used half of its
+ * reserve. Page cache in these zones is given up for the kernel; half of it counts, as in the decision. With
+ * nothing in ZONE_MOVABLE no ratio keeps user pages out of a block in a kernel zone either: Movable comes
+ * first. */
+bool kernel_plan_needs_block(const struct zoneinfo *z, uint64_t reserve);

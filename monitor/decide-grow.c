@@ -33,6 +33,8 @@
 #define KERNEL_LOW_PART 2u
 #define KERNEL_LOW_MIN_USEC (2 * USEC_PER_SEC)
 #define KERNEL_LOW_IN_VAIN_USEC (60 * USEC_PER_SEC)
+/* When the standing blocks do not come online in ZONE_MOVABLE, more of them would not either. */
+#define STANDING_IN_VAIN_USEC (3600 * USEC_PER_SEC)
 #define KERNEL_LOW_MAX_USEC (3600 * USEC_PER_SEC)
 
 static void follow_plug(struct decide_state *s, const struct decide_view *v)
@@ -71,10 +73,22 @@ static void follow_kernel_low(struct decide_state *s, const struct decide_view *
     s->kernel_low_until = v->now + s->kernel_low_usec;
 }
 
+/* Did the blocks that were asked for reach ZONE_MOVABLE? With Onlining=keep they may all go to a kernel zone.
+ */
+static void follow_standing(struct decide_state *s, const struct decide_view *v)
+{
+    if (!s->standing_asked || v->pending > 0 || v->sample->in_flight || !v->sample->have_zones)
+        return;
+    s->standing_asked = false;
+    if (v->sample->size > s->standing_size && v->sample->zones.movable_managed <= s->standing_movable)
+        s->standing_until = v->now + STANDING_IN_VAIN_USEC;
+}
+
 void decide_follow_grow(struct decide_state *s, const struct decide_view *v)
 {
     follow_plug(s, v);
     follow_kernel_low(s, v);
+    follow_standing(s, v);
     if (s->grow_asked == 0)
         return;
     if (v->sample->meminfo.total > s->grow_total) {
@@ -108,9 +122,18 @@ static bool kernel_is_low(const struct decide_state *s, const struct decide_view
            v->now >= s->kernel_low_until;
 }
 
+/* What is missing of the standing blocks in ZONE_MOVABLE: blocks that went to a kernel zone are no help. */
+static uint64_t standing_missing(const struct decide_view *v)
+{
+    uint64_t movable = MIN_OF(v->sample->zones.movable_managed, v->sample->size);
+
+    return v->pending > 0 || v->sample->requested_size < v->sample->size ? 0
+                                                                         : sub_floor(v->standing, movable);
+}
+
 static bool standing_is_due(const struct decide_state *s, const struct decide_view *v)
 {
-    return MAX_OF(v->sample->size, v->sample->requested_size) < v->standing && v->now >= s->standing_until;
+    return standing_missing(v) > 0 && v->now >= s->standing_until;
 }
 
 static enum decide_why need(const struct decide_state *s, const struct decide_view *v)
@@ -154,7 +177,7 @@ static uint64_t step_wanted(const struct decide_state *s, const struct decide_vi
     uint64_t wanted;
 
     if (why == DECIDE_STANDING)
-        return v->standing - MAX_OF(v->sample->size, v->sample->requested_size);
+        return bytes_round_up(standing_missing(v), block, &wanted) < 0 ? block : wanted;
     if (why == DECIDE_KERNEL_LOW || plug_is_stuck(v))
         return block;
     /* What goes until it is here is in the projection; this goes until the next one can be, and the
@@ -174,8 +197,11 @@ static void commit_grow(struct decide_state *s, const struct decide_view *v, enu
     s->standing_asked = why == DECIDE_STANDING;
     if (v->pending > 0)
         s->plug_moved = v->now;
-    if (why == DECIDE_STANDING)
+    if (why == DECIDE_STANDING) {
+        s->standing_size = p->size;
+        s->standing_movable = p->zones.movable_managed;
         return;
+    }
     if (why == DECIDE_KERNEL_LOW) {
         s->kernel_low_managed = p->zones.kernel_managed;
         s->kernel_low_until = v->now + KERNEL_LOW_MIN_USEC;

@@ -36,6 +36,9 @@
 /* A host that refuses the standing blocks is asked again by its `room`, else after this. */
 #define STANDING_RETRY_USEC (30 * USEC_PER_SEC)
 
+/* Plugged blocks in kernel zones for which the standing blocks in ZONE_MOVABLE are kept beside them. */
+#define STANDING_KERNEL_MAX MIB(512)
+
 /* A burst is remembered less by a quarter in this time. */
 #define BURST_DECAY_USEC (10 * USEC_PER_SEC)
 #define LEAD_MAX GIB(1)
@@ -189,6 +192,18 @@ static uint64_t usable(const struct decide_view *v)
     return MIN_OF(v->available, movable + sub_floor(kernel, missing) + v->headroom);
 }
 
+/* The driver unplugs from ZONE_MOVABLE before it does from the kernel zones: a few blocks there stay plugged,
+ * so that the standing blocks do not go in their place. When there are many, the shrink goes on. */
+static uint64_t lowest_standing(const struct decide_view *v)
+{
+    const struct decide_sample *p = v->sample;
+    uint64_t kernel = sub_floor(p->size, p->zones.movable_managed);
+
+    if (v->standing == 0 || p->requested_size != p->size || kernel > STANDING_KERNEL_MAX)
+        return v->standing;
+    return v->standing + kernel;
+}
+
 /* The sizes that are allowed now. */
 static void look_at_limits(const struct decide_config *c, struct decide_view *v)
 {
@@ -197,7 +212,7 @@ static void look_at_limits(const struct decide_config *c, struct decide_view *v)
     v->upper = bytes_round_down(MIN_OF(c->max_size, p->max_size), MAX_OF(p->block_size, 1));
     if (p->have_zones)
         v->standing = MIN_OF(room_standing_size(p->boot_size, v->upper, p->memory_block_size), v->upper);
-    v->lower = MIN_OF(MAX_OF(MAX_OF(c->min_size, p->min_size), v->standing), v->upper);
+    v->lower = MIN_OF(MAX_OF(MAX_OF(c->min_size, p->min_size), lowest_standing(v)), v->upper);
     v->pending = sub_floor(p->requested_size, p->size);
     if (p->have_zones)
         v->reserve = kernel_reserve(p, v->upper);

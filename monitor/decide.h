@@ -168,6 +168,8 @@ struct decide_state {
     uint64_t plug_moved;     /* when; 0: nothing is pending */
     uint64_t standing_until; /* the standing blocks were refused: not asked again before */
     bool standing_asked;
+    uint64_t standing_size; /* when they were asked for: the size, and what Movable had */
+    uint64_t standing_movable;
     uint64_t kernel_low_until; /* blocks do not help the kernel zones: not asked again before */
     uint64_t kernel_low_usec;
     uint64_t kernel_low_managed; /* of the kernel zones when a block was asked for them; 0: none was */

@@ -53,6 +53,7 @@ void set_size(struct world *w, uint64_t size)
 {
     w->sample.size = w->sample.requested_size = size;
     w->sample.meminfo.total = MIB(960) + size;
+    w->sample.zones.movable_managed = size;
 }
 
 /* What a host does that grants at once and a guest that plugs at once. */

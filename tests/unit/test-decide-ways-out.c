@@ -167,6 +167,47 @@ static void test_standing_blocks_are_asked_for_and_kept(void **state)
     assert_int_equal(w.sample.size, MIB(256));
 }
 
+/* Seen: both standing blocks had gone to a kernel zone, so that no ratio kept user pages out of any zone. */
+static void test_standing_blocks_are_in_movable(void **state)
+{
+    struct world w;
+
+    world_init(&w);
+    w.sample.boot_size = GIB(1);
+    set_size(&w, MIB(256));
+    w.sample.zones.movable_managed = 0;
+    step(&w, USEC_PER_SEC);
+    assert_int_equal(w.decision.why, DECIDE_STANDING);
+    assert_int_equal(w.decision.bytes, MIB(256));
+    /* They arrive, and are kept beside the kernel's blocks. */
+    set_size(&w, MIB(512));
+    set_available(&w, MIB(1100));
+    w.sample.zones.movable_managed = MIB(256);
+    for (unsigned i = 0; i < 600; i++) {
+        step(&w, USEC_PER_SEC);
+        assert_int_equal(w.decision.action, DECIDE_HOLD);
+    }
+}
+
+static void test_standing_blocks_are_not_asked_for_in_vain(void **state)
+{
+    struct world w;
+    unsigned asks = 0;
+
+    world_init(&w);
+    w.sample.boot_size = GIB(1);
+    for (unsigned i = 0; i < 600; i++) {
+        step(&w, USEC_PER_SEC);
+        if (w.decision.action != DECIDE_GROW)
+            continue;
+        asks++;
+        set_size(&w, w.sample.size + w.decision.bytes);
+        /* Onlining=keep and "online": all goes to a kernel zone. */
+        w.sample.zones.movable_managed = 0;
+    }
+    assert_in_range(asks, 1, 2);
+}
+
 static void test_refused_standing_blocks_cost_no_wake_ups(void **state)
 {
     struct world w;
@@ -228,6 +269,8 @@ int main(void)
         cmocka_unit_test(test_every_state_asks_while_memory_is_short),
         cmocka_unit_test(test_a_failed_plug_is_asked_for_again_slowly),
         cmocka_unit_test(test_standing_blocks_are_asked_for_and_kept),
+        cmocka_unit_test(test_standing_blocks_are_in_movable),
+        cmocka_unit_test(test_standing_blocks_are_not_asked_for_in_vain),
         cmocka_unit_test(test_refused_standing_blocks_cost_no_wake_ups),
         cmocka_unit_test(test_kernel_zones_get_a_block_and_not_in_vain),
         cmocka_unit_test(test_unguarded_processes_are_sampled_often),

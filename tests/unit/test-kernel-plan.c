@@ -207,9 +207,14 @@ static void test_overcommit_is_1_while_the_vm_may_grow(void **state)
 
 static void test_kernel_block_under_half_of_the_reserve(void **state)
 {
-    assert_true(kernel_plan_needs_block(MIB(99), MIB(200)));
-    assert_false(kernel_plan_needs_block(MIB(100), MIB(200)));
-    assert_false(kernel_plan_needs_block(0, 0));
+    struct zoneinfo z = { .kernel_room = MIB(99), .movable_managed = MIB(256) };
+
+    assert_true(kernel_plan_needs_block(&z, MIB(200)));
+    assert_false(kernel_plan_needs_block(&z, 0));
+    z.kernel_file = MIB(2);
+    assert_false(kernel_plan_needs_block(&z, MIB(200)));
+    z = (struct zoneinfo){ .kernel_room = 0, .movable_managed = 0 };
+    assert_false(kernel_plan_needs_block(&z, MIB(200)));
 }
 
 int main(void)

@@ -83,7 +83,8 @@ static void plug_to(struct model *m, uint64_t target)
 
     model_zones(m, &z);
     payable = bytes_round_down((z.kernel_room + z.kernel_file) * MEMMAP_SHARE, MODEL_MEMORY_BLOCK);
-    kernel_low = m->reserve > 0 && z.kernel_room < m->reserve / KERNEL_LOW_PART;
+    kernel_low = m->reserve > 0 && z.movable_managed > 0 &&
+                 z.kernel_room + z.kernel_file / 2 < m->reserve / KERNEL_LOW_PART;
     if (target <= m->size)
         return;
     if (!m->options.ballooned && target - m->size > payable) {

@@ -62,10 +62,10 @@ static void fill_sample(struct replay *r)
         .active_file = model_active_file(m),
         .inactive_file = m->cache - model_active_file(m),
     };
+    model_zones(m, &p->zones);
     p->pressure_fresh = p->vmstat_fresh = fresh;
     if (fresh) {
         r->pressure_time = m->now;
-        model_zones(m, &p->zones);
         p->vmstat = (struct vmstat){ .workingset_refault_file = m->refaults / PAGE_SIZE_BYTES };
         p->pressure = (struct pressure){ .some = { .total = m->stall } };
     }
