@@ -80,7 +80,7 @@ ACTUATOR = [
         r'reclaim: \S+ of page cache went, '),
     *during(NEW_ACTUATOR,
             r'guard: \d+ lines of an actuator before this one taken back$',
-            r'guard: memory\.high of \d+ slices written back$',
+            r'guard: memory\.high of \d+ cgroups written back$',
             r'limits: those saved in /var/lib/vmtide/limits win: '),
     *during(LATE,
             ASKED + r'HostUnavailable: (the host did not answer in \d+ ms|the host has gone; |the host cannot be reached: '
