@@ -109,8 +109,10 @@ def a_file_that_is_refused_fails_the_reload(guest):
     assert second.status == 75 and 'another vmtide-monitor is running' in second.stderr, second
 
 
-def test_vmtidectl(guest):
-    """All in one guest: each of them would boot for longer than it works."""
+def test_vmtidectl(installed, boot_guest):
+    """All in one guest: each of them would boot for longer than it works. On one kernel, since it is about systemd, logind
+    and polkit."""
+    guest = boot_guest(destdir=installed)
     start_host(guest)
     wait_standing(guest)
     doctor_is_green_and_a_person_sees_it(guest)

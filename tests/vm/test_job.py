@@ -139,7 +139,9 @@ def call(guest, text, prefix=''):
     return guest.run(f'{prefix} busctl --timeout=8 call {ACTUATOR} {text} 2>&1', 30)
 
 
-def test_bus(guest):
+def test_bus(installed, boot_guest):
+    """On one kernel: it is systemd and the bus that it is about."""
+    guest = boot_guest(destdir=installed)
     start_host(guest)
     wait_standing(guest)
     guest.check('systemctl stop vmtide-monitor')
