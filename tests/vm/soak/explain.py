@@ -78,7 +78,8 @@ ACTUATOR = [
         r'guard: line of \S+ held for \d+ ms$',
         r'vm\.lowmem_reserve_ratio set to [\d ]+: ',
         r'vm\.overcommit_memory set to 1 \(was 0\): ',
-        r'vm\.(lowmem_reserve_ratio|overcommit_memory) restored to [\d ]+: (the VM is at its max size|no host is connected)$',
+        r'vm\.(lowmem_reserve_ratio|overcommit_memory) restored to [\d ]+: '
+        r'(the VM is at its max size|no host is connected|the actuator ends)$',
         r'memory block for a kernel zone: ',
         r'reserved \S+ for sleep \(',
         r'reservation of \S+ for sleep has ended',
