@@ -10,7 +10,8 @@ from tests.vm.rig.speed import patience
 
 ACTUATOR = 'org.vmtide.Actuator1 /org/vmtide/Actuator1 org.vmtide.Actuator1'
 MONITOR = 'org.vmtide.Monitor1 /org/vmtide/Monitor1 org.vmtide.Monitor1'
-AGREE_SECONDS = 5
+# A good run takes 2 s, most of it the start of a daemon that was killed; on a loaded machine that alone took 7.
+AGREE_SECONDS = 15
 # What the monitor keeps plugged from boot on: two memory blocks.
 STANDING = 256 * MIB
 
