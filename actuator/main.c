@@ -224,7 +224,7 @@ static int restore_lines(const struct actuator_program *p)
     if (r < 0)
         log_error("guard: memory.high cannot be written back by %s: %s", path, strerror(-r));
     else if (r > 0)
-        log_info("guard: memory.high of %d slices written back", r);
+        log_info("guard: memory.high of %d cgroups written back", r);
     return r;
 }
 

@@ -46,7 +46,6 @@ static bool moved_as_wanted(const struct vm_state *s, const struct vm_job *job)
 static void finish(struct vm_state *s, bool ok, uint64_t now)
 {
     struct vm_job job = s->job;
-    uint64_t idle = now - s->follow.progress;
 
     s->job.active = false;
     switch (job.request.origin) {
@@ -65,11 +64,11 @@ static void finish(struct vm_state *s, bool ok, uint64_t now)
         break;
     case VM_ORIGIN_KICK:
         if (ok)
-            vm_note(s, &(struct vm_note){ .type = VM_NOTE_KICK, .usec = idle });
+            vm_note(s, &(struct vm_note){ .type = VM_NOTE_KICK, .usec = job.idle });
         break;
     case VM_ORIGIN_UNSTICK:
         if (ok)
-            vm_note(s, &(struct vm_note){ .type = VM_NOTE_UNSTUCK, .was = job.was, .usec = idle });
+            vm_note(s, &(struct vm_note){ .type = VM_NOTE_UNSTUCK, .was = job.was, .usec = job.idle });
         vm_follow_update(s, false, now);
         break;
     case _VM_ORIGIN_MAX:
@@ -99,7 +98,12 @@ static void advance(struct vm_state *s, unsigned i, uint64_t now)
 void vm_job_begin(struct vm_state *s, const struct vm_request *r, const struct grant_host *host,
         const uint64_t targets[], uint64_t now)
 {
-    s->job = (struct vm_job){ .active = true, .request = *r, .was = vm_state_requested(s) };
+    s->job = (struct vm_job){
+        .active = true,
+        .request = *r,
+        .was = vm_state_requested(s),
+        .idle = now - s->follow.progress,
+    };
     if (host)
         s->job.host = *host;
     memcpy(s->job.targets, targets, s->settings.n_devices * sizeof(targets[0]));

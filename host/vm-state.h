@@ -125,6 +125,7 @@ struct vm_job {
     uint64_t targets[DEVICES_MAX];
     unsigned at; /* the device whose answer is awaited */
     uint64_t was;
+    uint64_t idle; /* how long the size had not moved when the job began */
 };
 
 /* Following the size until it is the requested size. */

@@ -67,6 +67,28 @@ static void test_kick(void **state)
     world_end(&w);
 }
 
+/* QEMU may answer a kick after the size has moved: the log names the time that was the reason for it. */
+static void test_kick_reports_the_time_without_progress(void **state)
+{
+    struct world w;
+
+    world_start(&w, 1);
+    w.guest_follows = false;
+    world_resize(&w, 1, GIB(1));
+    w.qemu_answers = false;
+    world_run(&w, SECOND / 2);
+    assert_true(w.set_open);
+    w.qemu[0].size = MIB(512);
+    vm_state_size_event(&w.s, w.now);
+    world_drain(&w);
+    world_run(&w, SECOND / 100);
+    world_answer_set(&w, true);
+    world_drain(&w);
+    assert_int_equal(w.notes[VM_NOTE_KICK], 1);
+    assert_int_equal(w.last_note.usec, SECOND / 2);
+    world_end(&w);
+}
+
 static void test_stuck_shrink_is_ended(void **state)
 {
     struct world w;
@@ -500,6 +522,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_follow),
         cmocka_unit_test(test_kick),
+        cmocka_unit_test(test_kick_reports_the_time_without_progress),
         cmocka_unit_test(test_stuck_shrink_is_ended),
         cmocka_unit_test(test_growth_cancels_a_shrink),
         cmocka_unit_test(test_several_devices),

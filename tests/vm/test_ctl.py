@@ -4,7 +4,7 @@
 import json
 
 from tests.vm.rig import MIB, wait_until
-from tests.vm.test_job import connected, start_host
+from tests.vm.test_job import connected, start_host, wait_standing
 
 
 def ctl(guest, arguments, status=0):
@@ -16,8 +16,9 @@ def ctl(guest, arguments, status=0):
 def doctor_is_green_and_a_person_sees_it(guest):
     checks = json.loads(ctl(guest, 'doctor --json'))
     assert {c['name']: c['text'] for c in checks if c['verdict'] != 'ok'} == {}
+    size = guest.size()
     ctl(guest, 'plug 256M')
-    wait_until(lambda: guest.size() >= 256 * MIB, 20, 'it is plugged')
+    wait_until(lambda: guest.size() >= size + 256 * MIB, 20, 'it is plugged')
     shown = ctl(guest, 'status')
     assert 'host connected' in shown and all(len(line) <= 80 for line in shown.splitlines())
     # A plain user without a session sees it all, and changes nothing.
@@ -108,9 +109,12 @@ def a_file_that_is_refused_fails_the_reload(guest):
     assert second.status == 75 and 'another vmtide-monitor is running' in second.stderr, second
 
 
-def test_vmtidectl(guest):
-    """All in one guest: each of them would boot for longer than it works."""
+def test_vmtidectl(installed, boot_guest):
+    """All in one guest: each of them would boot for longer than it works. On one kernel, since it is about systemd, logind
+    and polkit."""
+    guest = boot_guest(destdir=installed)
     start_host(guest)
+    wait_standing(guest)
     doctor_is_green_and_a_person_sees_it(guest)
     rights_follow_the_session_and_an_administrators_rules(guest)
     a_reservation_outlives_the_actuator(guest)

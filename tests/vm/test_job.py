@@ -10,7 +10,10 @@ from tests.vm.rig.speed import patience
 
 ACTUATOR = 'org.vmtide.Actuator1 /org/vmtide/Actuator1 org.vmtide.Actuator1'
 MONITOR = 'org.vmtide.Monitor1 /org/vmtide/Monitor1 org.vmtide.Monitor1'
-AGREE_SECONDS = 5
+# A good run takes 2 s, most of it the start of a daemon that was killed; on a loaded machine that alone took 7.
+AGREE_SECONDS = 15
+# What the monitor keeps plugged from boot on: two memory blocks.
+STANDING = 256 * MIB
 
 
 def properties(guest, *names, at=ACTUATOR):
@@ -26,6 +29,11 @@ def connected(guest):
 def start_host(guest):
     guest.start_host('--host-reserve', '256M')
     wait_until(lambda: connected(guest), 30, 'the actuator meets the host')
+
+
+def wait_standing(guest):
+    """Until the monitor has plugged what it keeps: a burst begins from there."""
+    wait_until(lambda: guest.size() == guest.requested_size() >= STANDING, patience(30), 'the standing blocks are plugged')
 
 
 def agree(guest):
@@ -84,9 +92,11 @@ def test_burst_and_reboot_while_large(guest):
 
 def test_every_daemon_may_die(guest):
     start_host(guest)
+    wait_standing(guest)
     # The host, in the middle of a grow.
+    size = guest.size()
     hog = burst(guest, size='2G', hold=1000, threads=1)
-    wait_until(lambda: guest.requested_size() > 0, patience(60), 'a grow begins')
+    wait_until(lambda: guest.requested_size() > size, patience(60), 'a grow begins')
     guest.host.kill()
     guest.host.restart()
     wait_agreed(guest)
@@ -104,7 +114,7 @@ def test_every_daemon_may_die(guest):
     wait_agreed(guest)
     # And the job goes on.
     before = guest.requested_size()
-    assert before > 0
+    assert before > STANDING
     wait_until(lambda: guest.size() < before, patience(90), 'the shrink goes on')
     # No daemon: the guest keeps its memory.
     guest.check('systemctl stop vmtide-monitor vmtide-actuator')
@@ -130,27 +140,31 @@ def call(guest, text, prefix=''):
     return guest.run(f'{prefix} busctl --timeout=8 call {ACTUATOR} {text} 2>&1', 30)
 
 
-def test_bus(guest):
+def test_bus(installed, boot_guest):
+    """On one kernel: it is systemd and the bus that it is about."""
+    guest = boot_guest(destdir=installed)
     start_host(guest)
+    wait_standing(guest)
     guest.check('systemctl stop vmtide-monitor')
+    before = guest.size()
     seen = guest.check('busctl introspect org.vmtide.Actuator1 /org/vmtide/Actuator1 --xml-interface')
     for name in ('bytes', 'reason', 'requested_size', 'kind', 'stall_usec', 'window_usec', 'available', 'level', 'old_size'):
         assert f'name="{name}"' in seen
     assert not re.search(r'<arg type="[^"]*" (direction|/)', seen), 'an argument without a name'
 
     result = call(guest, 'Plug ts 268435456 test')
-    assert (result.status, result.stdout.strip()) == (0, f't {256 * MIB}')
-    guest.wait_size('256M', 20)
+    assert (result.status, result.stdout.strip()) == (0, f't {before + 256 * MIB}')
+    guest.wait_size(before + 256 * MIB, 20)
     result = call(guest, 'Plug ts 268435456 test', 'setpriv --reuid=65534 --regid=65534 --clear-groups')
     assert result.status != 0 and 'denied' in result.stdout.lower() + 'may not'
-    assert guest.requested_size() == 256 * MIB
+    assert guest.requested_size() == before + 256 * MIB
     guest.check('busctl monitor org.vmtide.Actuator1 >/run/signals & sleep 1')
     for text, _name in ERRORS:
         assert call(guest, text).status != 0
     told = guest.read('/run/signals')
     for _text, name in ERRORS:
         assert f'org.vmtide.Error.{name}' in told
-    assert guest.requested_size() == 256 * MIB
+    assert guest.requested_size() == before + 256 * MIB
 
     guest.host.stop()
     wait_until(lambda: not connected(guest), 10, 'the actuator sees that the host has gone')

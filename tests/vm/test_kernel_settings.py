@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.matrix import fault
 from tests.vm.rig import GIB, MIB, wait_until
 from tests.vm.rig.paths import build_dir
 from tests.vm.rig.speed import patience
@@ -57,6 +58,8 @@ def guest(kernel, installed, boot_guest):
     return boot_guest(kernel, destdir=installed, files={CLIENT: (client, 0o755), '/etc/vmtide/actuator.conf': (CONFIG, 0o644)})
 
 
+@fault("the actuator is stopped, and killed while nothing starts it again; an administrator changes the kernel's settings",
+       'vm.overcommit_memory and vm.lowmem_reserve_ratio are as they were before, within 5 s; what he changed stays', sample=True)
 def test_kernel_settings(guest):
     default = settings(guest)
     assert default[0] == 0

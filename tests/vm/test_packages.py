@@ -10,7 +10,7 @@ import pytest
 
 from tests.vm.rig import GUEST_UNITS, MIB, wait_until
 from tests.vm.rig.paths import REPO
-from tests.vm.test_job import connected, properties, start_host
+from tests.vm.test_job import STANDING, connected, properties, start_host, wait_standing
 
 FOLDER = '/var/tmp/packages'
 KERNEL = '6.12'  # no package depends on it
@@ -57,11 +57,12 @@ def test_install_work_remove_purge(boot_guest, packages):
     install(guest, 'vmtide-guest', 'vmtide')
     assert states(guest, *GUEST_UNITS) == ['active', 'active']
     start_host(guest)
+    wait_standing(guest)
     wait_until(lambda: lines(guest) != {'max'}, 30, 'the guard stands')
     checks = json.loads(guest.check('vmtidectl doctor --json', 30))
     assert {c['name']: c['text'] for c in checks if c['verdict'] != 'ok'} == {}
     guest.check('vmtidectl plug 256M && vmtidectl set-limits --max 1G --persist')
-    wait_until(lambda: guest.size() >= 256 * MIB, 20, 'it is plugged')
+    wait_until(lambda: guest.size() >= STANDING + 256 * MIB, 20, 'it is plugged')
 
     # Once more, as an upgrade does: what was changed stays, and so does the memory.
     guest.check("sed -i 's/^#Guard=.*/Guard=no/' /etc/vmtide/actuator.conf")
@@ -69,7 +70,7 @@ def test_install_work_remove_purge(boot_guest, packages):
     install(guest, 'vmtide-guest', 'vmtide')
     assert states(guest, *GUEST_UNITS) == ['active', 'active'] and not set(runs(guest)) & set(first)
     wait_until(lambda: connected(guest), 30, 'the new actuator meets the host')
-    assert properties(guest, 'MaxSize') == [str(1024 * MIB)] and guest.size() >= 256 * MIB
+    assert properties(guest, 'MaxSize') == [str(1024 * MIB)] and guest.size() >= STANDING
     assert 'Guard=no' in guest.read('/etc/vmtide/actuator.conf') and lines(guest) == {'max'}
 
     # On a host without virtual machines the daemon waits for a configuration that names one.

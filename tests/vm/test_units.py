@@ -5,7 +5,7 @@ job under them is what the other tests show."""
 import pytest
 
 from tests.vm.rig import MIB, wait_until
-from tests.vm.test_job import ACTUATOR, start_host
+from tests.vm.test_job import ACTUATOR, start_host, wait_standing
 
 UNITS = ('vmtide-actuator', 'vmtide-monitor', 'vmtide-host')
 # A VM that is not there: enough for the daemon to run.
@@ -69,8 +69,10 @@ def log_level_is_systemctls(guest):
 
 def nothing_was_denied(guest):
     """A plug, with memory brought online; and no warning but of the host that came after its guest."""
+    wait_standing(guest)
+    size = guest.size()
     guest.check(f'busctl --timeout=20 call {ACTUATOR} Plug ts {256 * MIB} test')
-    guest.wait_size('256M', 20)
+    guest.wait_size(lambda now: now >= size + 256 * MIB, 20)
     for unit in UNITS[:2]:
         lines = log(guest, unit, '-p warning').splitlines()
         assert [line for line in lines if 'nobody at the other end' not in line] == []

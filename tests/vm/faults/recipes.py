@@ -3,7 +3,9 @@
 
 from tests.vm.rig import GIB, wait_until
 from tests.vm.rig.speed import patience
-from tests.vm.test_guard import SLICES, standing
+from tests.vm.test_guard import all_stand
+
+from .stage import LOW
 
 RESIZE, GRANTED = b'"resize"', b'"granted"'
 # The programs of a plain user.
@@ -11,9 +13,9 @@ PLAIN = 'setpriv --reuid=65534 --regid=65534 --clear-groups'
 
 
 def small(stage):
-    """Nothing is plugged, the monitor is at work."""
+    """Nothing is plugged but what the monitor keeps, and it is at work."""
     stage.pause()
-    stage.set_size(0)
+    stage.set_size(LOW)
     stage.resume()
 
 
@@ -40,7 +42,7 @@ def main_pid(guest, unit):
 
 
 def wait_armed(stage, timeout=30):
-    wait_until(lambda: len(standing(stage.guest)) == len(SLICES), timeout, 'the guard is armed')
+    wait_until(lambda: all_stand(stage.guest), timeout, 'the guard is armed')
 
 
 class Journal:

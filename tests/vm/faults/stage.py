@@ -15,7 +15,7 @@ from tests.vm.rig.paths import build_dir, find_tool
 from tests.vm.rig.process import NOBODY, Process
 from tests.vm.rig.qemu import parse_size
 from tests.vm.rig.speed import measure, patience
-from tests.vm.test_job import MONITOR, offline_blocks, online_blocks, properties
+from tests.vm.test_job import MONITOR, STANDING, offline_blocks, online_blocks, properties
 
 from .deaths import Deaths
 from .relay import Relay
@@ -25,8 +25,8 @@ HOST_NAME, HOST_INTERFACE = 'org.vmtide.Host1', 'org.vmtide.Host1.VM'
 HELPERS = ('vmplug', 'vmkill', 'vmabuse', 'vmdevmem')
 # Of Linux.
 MEMORY_BLOCK = 128 * MIB
-# What a guest is brought down to: the kernel's own takes hold of the last few MiB at times, and then they stay.
-LOW = 256 * MIB
+# What a guest is brought down to, and what its monitor keeps. Below it, the kernel takes hold of a few MiB at times.
+LOW = STANDING
 # Under a loaded machine; a good run takes a tenth of it.
 AGREE_SECONDS = 30
 
@@ -162,6 +162,8 @@ class Stage:
         guest = self.guest
         self.wait_connected()
         wait_until(lambda: self.monitor('Mode') == ['"auto"'], 60, 'the monitor decides')
+        # What it keeps plugged is no answer to a shortage.
+        wait_until(lambda: guest.size() >= LOW, 60, 'the standing blocks are plugged')
         self._make_room()
         kills, size = guest.oom_kills(), guest.size()
         bytes_ = guest.meminfo()['MemAvailable'] + 256 * MIB
