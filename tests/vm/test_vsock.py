@@ -12,7 +12,7 @@ from tests.matrix import malice
 from tests.vm.rig import GIB, GUEST_UNITS, MIB, RigError, wait_until
 from tests.vm.rig.paths import build_dir
 from tests.vm.rig.silent_vsock import SilentVsock
-from tests.vm.test_job import STANDING, connected, properties
+from tests.vm.test_job import connected, properties, standing_size
 
 KERNEL = '6.12'
 PORT = 9810
@@ -56,8 +56,9 @@ def knock(guest, times, prefix=PLAIN, cid=1):
 @malice("a guest's plain user connects to the host over vsock (here its own loopback), in a row and 64 at a time without pause",
         "nobody hears it, and the guest's own requests are answered meanwhile", sample=True)
 def test_the_channel_over_vsock(guest):
-    wait_size(guest, STANDING)
-    guest.check('vmtidectl pause', 30)
+    wait_size(guest, standing_size(GIB))
+    guest.check('vmtidectl pause && vmtidectl plug 128M', 30)
+    wait_size(guest, 256 * MIB)
     assert properties(guest, 'HostMaxSize') == [str(GIB)]
     a_plain_user_is_not_let_in(guest)
     others_are_served_while_he_knocks(guest)
