@@ -12,8 +12,7 @@ ACTUATOR = 'org.vmtide.Actuator1 /org/vmtide/Actuator1 org.vmtide.Actuator1'
 MONITOR = 'org.vmtide.Monitor1 /org/vmtide/Monitor1 org.vmtide.Monitor1'
 # A good run takes 2 s, most of it the start of a daemon that was killed; on a loaded machine that alone took 7.
 AGREE_SECONDS = 15
-# What the monitor keeps plugged from boot on: two memory blocks.
-STANDING = 256 * MIB
+MEMORY_BLOCK = 128 * MIB
 
 
 def properties(guest, *names, at=ACTUATOR):
@@ -29,6 +28,16 @@ def connected(guest):
 def start_host(guest):
     guest.start_host('--host-reserve', '256M')
     wait_until(lambda: connected(guest), 30, 'the actuator meets the host')
+
+
+def standing_size(maximum, boot=GIB):
+    """What the monitor keeps plugged from boot on: as many memory blocks as the kernel's reserve takes, two at most."""
+    reserve = min(64 * MIB + maximum // 64 + (boot + maximum) // 256, boot // 3)
+    return min(-(-reserve // MEMORY_BLOCK), 2) * MEMORY_BLOCK
+
+
+# Of a guest with 1 GiB of boot memory that may have 4 GiB or more.
+STANDING = standing_size(8 * GIB)
 
 
 def wait_standing(guest):

@@ -12,7 +12,7 @@ from tests.matrix import malice
 from tests.vm.rig import GIB, GUEST_UNITS, MIB, RigError, wait_until
 from tests.vm.rig.paths import build_dir
 from tests.vm.rig.silent_vsock import SilentVsock
-from tests.vm.test_job import STANDING, connected, properties
+from tests.vm.test_job import connected, properties, standing_size
 
 KERNEL = '6.12'
 PORT = 9810
@@ -56,8 +56,9 @@ def knock(guest, times, prefix=PLAIN, cid=1):
 @malice("a guest's plain user connects to the host over vsock (here its own loopback), in a row and 64 at a time without pause",
         "nobody hears it, and the guest's own requests are answered meanwhile", sample=True)
 def test_the_channel_over_vsock(guest):
-    wait_size(guest, STANDING)
-    guest.check('vmtidectl pause', 30)
+    wait_size(guest, standing_size(GIB))
+    guest.check('vmtidectl pause && vmtidectl plug 128M', 30)
+    wait_size(guest, 256 * MIB)
     assert properties(guest, 'HostMaxSize') == [str(GIB)]
     a_plain_user_is_not_let_in(guest)
     others_are_served_while_he_knocks(guest)
@@ -171,7 +172,7 @@ def test_a_host_that_does_not_answer_holds_up_nobody(installed, boot_guest, tmp_
         restart_actuator(guest, 'auto', 'auto: Connection timed out, looking again')
         # Most of the time it is connecting: what it sleeps in is its loop and nothing else.
         places = guest.check('pid=$(systemctl show -P MainPID vmtide-actuator); for i in $(seq 200); do cat /proc/$pid/wchan; '
-                             'echo; sleep 0.03; done', 60).split()
+                             'echo; sleep 0.03; done', 180).split()
         assert 'ep_poll' in ' '.join(places) or 'do_epoll_wait' in ' '.join(places), places
         assert not [place for place in places if 'vsock' in place or 'poll_schedule' in place or 'do_sys_poll' in place], places
         assert properties(guest, 'HostConnected') == ['false']

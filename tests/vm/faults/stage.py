@@ -15,7 +15,7 @@ from tests.vm.rig.paths import build_dir, find_tool
 from tests.vm.rig.process import NOBODY, Process
 from tests.vm.rig.qemu import parse_size
 from tests.vm.rig.speed import measure, patience
-from tests.vm.test_job import MONITOR, STANDING, offline_blocks, online_blocks, properties
+from tests.vm.test_job import MEMORY_BLOCK, MONITOR, STANDING, offline_blocks, online_blocks, properties, standing_size
 
 from .deaths import Deaths
 from .relay import Relay
@@ -23,8 +23,6 @@ from .relay import Relay
 DAEMONS = ('monitor', 'actuator', 'host')
 HOST_NAME, HOST_INTERFACE = 'org.vmtide.Host1', 'org.vmtide.Host1.VM'
 HELPERS = ('vmplug', 'vmkill', 'vmabuse', 'vmdevmem')
-# Of Linux.
-MEMORY_BLOCK = 128 * MIB
 # What a guest is brought down to, and what its monitor keeps. Below it, the kernel takes hold of a few MiB at times.
 LOW = STANDING
 # Under a loaded machine; a good run takes a tenth of it.
@@ -163,7 +161,8 @@ class Stage:
         self.wait_connected()
         wait_until(lambda: self.monitor('Mode') == ['"auto"'], 60, 'the monitor decides')
         # What it keeps plugged is no answer to a shortage.
-        wait_until(lambda: guest.size() >= LOW, 60, 'the standing blocks are plugged')
+        kept = standing_size(parse_size(self.maximum), guest.boot)
+        wait_until(lambda: guest.size() >= kept, 60, 'the standing blocks are plugged')
         self._make_room()
         kills, size = guest.oom_kills(), guest.size()
         bytes_ = guest.meminfo()['MemAvailable'] + 256 * MIB
