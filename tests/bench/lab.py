@@ -81,6 +81,14 @@ def start_monitor(running):
     wait_connected(running)
 
 
+def wait_armed(running):
+    """Until the guard's lines stand, as in a guest that has run for a while."""
+    script = 'for i in $(seq 100); do busctl get-property org.vmtide.Actuator1 /org/vmtide/Actuator1 ' \
+             'org.vmtide.Actuator1 GuardHeadroom | grep -qv " 0$" && exit 0; sleep 0.2; done; exit 1'
+    if running.run(script, timeout=60).status != 0:
+        raise RigError('the guard was never armed; see the logs')
+
+
 def wait_settled(running, quiet=0.5, timeout=10):
     """Until the size has been the requested one for QUIET seconds; a device that never settles is left as it is."""
     deadline, since, last = time.monotonic() + timeout, time.monotonic(), None
