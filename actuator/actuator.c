@@ -40,7 +40,7 @@ void actuator_publish(struct actuator *a)
     if (a->guard)
         guard_control_update(a->guard, l);
     if (a->kernel)
-        kernel_settings_update(a->kernel, l);
+        kernel_settings_update(a->kernel, l, a->guard && guard_control_may_hold(a->guard));
     if (a->ops)
         a->ops->changed(v, a->ops_userdata);
 }
@@ -254,6 +254,7 @@ static void tell_room(struct actuator *a)
 static void take_room(struct actuator *a)
 {
     guard_control_refused(a->guard, false);
+    actuator_publish(a);
     if (news_take(&a->room_news, now_usec()))
         tell_room(a);
     arm_news(a);

@@ -243,6 +243,11 @@ void guard_control_refused(struct guard_control *g, bool refused)
     order(g, false, false);
 }
 
+bool guard_control_may_hold(const struct guard_control *g)
+{
+    return guard_switch_may_hold(&g->wish, &g->limits);
+}
+
 void guard_control_update(struct guard_control *g, const struct limits *l)
 {
     bool moved = l->size != g->limits.size || l->requested_size != g->limits.requested_size;

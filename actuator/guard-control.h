@@ -40,5 +40,7 @@ void guard_control_alive(struct guard_control *g);
 
 /* The host refused to give more, or it gave or has room again. */
 void guard_control_refused(struct guard_control *g, bool refused);
+/* See guard_switch_may_hold(). */
+bool guard_control_may_hold(const struct guard_control *g);
 /* Anything may have changed here. */
 void guard_control_update(struct guard_control *g, const struct limits *l);

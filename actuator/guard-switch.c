@@ -20,6 +20,15 @@ enum guard_off guard_switch(const struct guard_wish *w, const struct limits *l)
     return GUARD_ON;
 }
 
+bool guard_switch_may_hold(const struct guard_wish *w, const struct limits *l)
+{
+    struct guard_wish asked = *w;
+
+    asked.caller_left = false;
+    asked.headroom = MAX_OF(asked.headroom, 1);
+    return guard_switch(&asked, l) == GUARD_ON;
+}
+
 bool guard_hold_step(struct guard_hold *h, bool held, uint64_t requested_size, uint64_t now)
 {
     bool grown = h->since > 0 && sub_floor(requested_size, h->size) >= GUARD_HOLD_GROWTH;

@@ -34,6 +34,9 @@ struct guard_wish {
 
 enum guard_off guard_switch(const struct guard_wish *w, const struct limits *l);
 
+/* Whether lines may stand, now or when the monitor asks again: not while no memory can come. */
+bool guard_switch_may_hold(const struct guard_wish *w, const struct limits *l);
+
 /* Whoever arms the guard has to plug for who waits at it: one that is hung, or was taken over, would hold the
  * guest where it is for ever. A monitor asks within 100 ms of a breach and is answered in 5 s; a memory block
  * is the least that it asks for. */

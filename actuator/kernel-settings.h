@@ -25,8 +25,9 @@ struct kernel_settings *kernel_settings_free(struct kernel_settings *k);
 /* Which settings it may change; those it may not are restored at once. */
 void kernel_settings_configure(struct kernel_settings *k, bool overcommit, bool reserve);
 
-/* The limits, sizes or the host may have changed. Reads no file when they have not. */
-void kernel_settings_update(struct kernel_settings *k, const struct limits *l);
+/* The limits, sizes or the host may have changed, or whether the guard may hold tasks back. Reads no file
+ * when they have not. */
+void kernel_settings_update(struct kernel_settings *k, const struct limits *l, bool may_hold);
 
 /* Reads /proc/zoneinfo; *ret_reserve is what the kernel zones should keep from user pages, 0 while that is
  * not known or turned off. */

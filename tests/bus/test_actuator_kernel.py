@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from .actuator_stage import bare_stage, CONFIG, get, plug, stage
+from .actuator_stage import bare_stage, CONFIG, get, plug, refusal, stage
 from .conftest import BUILD, NOBODY
 from .peers import GIB, MIB, wait_until
 
@@ -96,17 +96,28 @@ def test_set_with_the_host_and_restored_at_the_end(bare_stage):
     assert 'vm.lowmem_reserve_ratio set to 256 2 32 0 0: 13' in log
 
 
-def test_overcommit_ends_at_max_size_and_without_a_host(bare_stage):
+def test_the_settings_end_at_max_size_and_without_a_host(bare_stage):
     kernel, _client = changed(bare_stage)
     host = bare_stage.host
     host.say('size', size=4 * GIB, requested_size=4 * GIB)
     wait_until(lambda: kernel.overcommit == 0, 5, 'at max size it is restored')
+    kernel.wait(0, DEFAULT_RATIOS, 'and the reserve is given up, since no line holds anybody')
     host.say('size', size=3 * GIB, requested_size=3 * GIB)
     wait_until(lambda: kernel.overcommit == 1, 5, 'below it is set')
     host.drop()
-    wait_until(lambda: kernel.overcommit == 0, 5, 'without a host it is restored')
-    # The plugged memory is still there, and so is the reserve.
-    assert kernel.ratios != DEFAULT_RATIOS
+    kernel.wait(0, DEFAULT_RATIOS, 'without a host both are restored')
+
+
+def test_the_reserve_is_given_up_while_the_host_refuses(bare_stage):
+    kernel, _client = changed(bare_stage)
+    monitor = bare_stage.client(uid=NOBODY, private=True)
+    serial = plug(monitor, 256 * MIB)
+    request = bare_stage.host.expect('resize')
+    bare_stage.host.say('refused', id=request['id'], code='host-memory', text='there is none', max_size=4 * GIB)
+    refusal(monitor, serial)
+    kernel.wait(1, DEFAULT_RATIOS, 'no memory can come')
+    bare_stage.host.say('room')
+    kernel.wait(1, RATIOS, 'the host has room again')
 
 
 def test_ratios_follow_movable_memory_between_messages(bare_stage):
