@@ -59,7 +59,7 @@ def guest(kernel, installed, boot_guest):
 
 
 @fault("the actuator is stopped, and killed while nothing starts it again; an administrator changes the kernel's settings",
-       'vm.overcommit_memory and vm.lowmem_reserve_ratio are as they were before, within 5 s; what he changed stays', sample=True)
+       'vm.overcommit_memory and vm.lowmem_reserve_ratio are as they were before, within 5 s; what he changed stays')
 def test_kernel_settings(guest):
     default = settings(guest)
     assert default[0] == 0
