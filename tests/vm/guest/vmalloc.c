@@ -2,8 +2,8 @@
 
 /* A user's program that needs memory: takes it by one malloc(), writes to all of it, holds it and frees it.
  *
- * It asks for memory as ordinary programs do, so the kernel's overcommit check applies to it: an allocation
- * that the kernel refuses is an error. vmhog maps with MAP_NORESERVE and does not meet that check.
+ * It allocates as ordinary programs do, so the kernel's overcommit check applies to the whole size at once,
+ * and an allocation that the kernel refuses is an error.
  *
  * One JSON object a line on standard output, as vmhog prints them; "t_us" is CLOCK_MONOTONIC in µs:
  *   start    pid, threads, bytes
@@ -22,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tool.h"
+
 #define CHUNK (64U * 1024) /* what is timed */
 #define THREADS_MAX 256
 
@@ -35,59 +37,6 @@ static struct {
     uint64_t bytes;
     unsigned threads, hold;
 } options = { .threads = 1 };
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
-}
-
-static int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret_n, char **ret_end)
-{
-    unsigned long long n;
-
-    errno = 0;
-    n = strtoull(text, ret_end, 10);
-    if (errno != 0 || *ret_end == text || *text == '-' || n < min || n > max)
-        return -EINVAL;
-    *ret_n = n;
-    return 0;
-}
-
-static int parse_count(const char *text, unsigned min, unsigned max, unsigned *ret_n)
-{
-    uint64_t n;
-    char *end;
-
-    if (parse_number(text, min, max, &n, &end) < 0 || *end != '\0')
-        return -EINVAL;
-    *ret_n = (unsigned)n;
-    return 0;
-}
-
-/* Size with an optional suffix K, M, G or T (powers of 1024), as QEMU takes it. */
-static int parse_size(const char *text, uint64_t *ret_size)
-{
-    static const char suffixes[] = "KMGT";
-    const char *suffix;
-    uint64_t n;
-    char *end;
-
-    if (parse_number(text, 1, UINT64_MAX, &n, &end) < 0)
-        return -EINVAL;
-    if (*end != '\0') {
-        suffix = strchr(suffixes, *end);
-        if (!suffix || end[1] != '\0')
-            return -EINVAL;
-        for (const char *s = suffixes; s <= suffix; s++)
-            if (__builtin_mul_overflow(n, 1024, &n))
-                return -ERANGE;
-    }
-    *ret_size = n;
-    return 0;
-}
 
 static void *touch_memory(void *p)
 {

@@ -18,10 +18,11 @@
 #define SMALL_CHUNK (64U * 1024)
 #define READ_CHUNK (16U * 1024 * 1024)
 #define LARGE_CHUNK (64U * 1024 * 1024)
-#define PIPE_SIZE (1024U * 1024)        /* default of fs.pipe-max-size */
-#define SOCKET_BUFFER (4 * 1024 * 1024) /* doubled by the kernel for its own overhead */
-#define TABLE_SPAN (2U * 1024 * 1024)   /* address space of one page table */
-#define TABLE_COST (2 * PAGE)           /* the table and the page that is touched */
+#define PIPE_SIZE (1024U * 1024)          /* default of fs.pipe-max-size */
+#define SOCKET_BUFFER (4 * 1024 * 1024)   /* doubled by the kernel for its own overhead */
+#define TABLE_SPAN (2U * 1024 * 1024)     /* address space of one page table */
+#define SPARSE_PIECE (256U * 1024 * 1024) /* below MemTotal of the smallest guest */
+#define TABLE_COST (2 * PAGE)             /* the table and the page that is touched */
 
 static const char *const kind_names[_KIND_MAX] = {
     [KIND_ANON] = "anon",
@@ -80,9 +81,9 @@ bool kind_needs_files(enum kind kind)
     return kind == KIND_PIPE || kind == KIND_UNIX;
 }
 
-static int map_memory(struct worker *w, uint64_t bytes, int protection, int flags)
+static int map_memory(struct worker *w, uint64_t bytes, int protection)
 {
-    void *p = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    void *p = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (p == MAP_FAILED)
         return -errno;
@@ -91,14 +92,32 @@ static int map_memory(struct worker *w, uint64_t bytes, int protection, int flag
     return 0;
 }
 
-static int map_small_pages(struct worker *w, uint64_t bytes, int flags)
+/* EINVAL: the kernel has no huge pages. */
+static int want_small_pages(struct worker *w)
 {
-    int r = map_memory(w, bytes, PROT_READ | PROT_WRITE, flags);
-
-    if (r < 0)
-        return r;
-    /* EINVAL: the kernel has no huge pages. */
     return madvise(w->memory, w->mapped, MADV_NOHUGEPAGE) < 0 && errno != EINVAL ? -errno : 0;
+}
+
+static int map_small_pages(struct worker *w, uint64_t bytes)
+{
+    int r = map_memory(w, bytes, PROT_READ | PROT_WRITE);
+
+    return r < 0 ? r : want_small_pages(w);
+}
+
+/* Far more address space than there is memory. The kernel's overcommit check refuses one request above
+ * MemTotal, so the memory is made writable piece by piece, as a heap grows. */
+static int map_sparse(struct worker *w, uint64_t bytes)
+{
+    int r = map_memory(w, bytes, PROT_NONE);
+
+    for (uint64_t at = 0; r >= 0 && at < bytes; at += SPARSE_PIECE) {
+        uint64_t left = bytes - at;
+
+        if (mprotect(w->memory + at, left < SPARSE_PIECE ? left : SPARSE_PIECE, PROT_READ | PROT_WRITE) < 0)
+            r = -errno;
+    }
+    return r < 0 ? r : want_small_pages(w);
 }
 
 static int open_shared(struct worker *w)
@@ -110,7 +129,7 @@ static int open_shared(struct worker *w)
 static int open_zero(struct worker *w)
 {
     w->fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-    return w->fd < 0 ? -errno : map_memory(w, w->bytes, PROT_READ | PROT_WRITE, 0);
+    return w->fd < 0 ? -errno : map_memory(w, w->bytes, PROT_READ | PROT_WRITE);
 }
 
 /* A folder gets a file of our own, which is gone when we are; a file is read. */
@@ -138,11 +157,11 @@ int worker_prepare(struct worker *w, const char *path, unsigned index)
     switch (w->kind) {
     case KIND_ANON:
     case KIND_MLOCK:
-        return map_memory(w, w->bytes, PROT_READ | PROT_WRITE, 0);
+        return map_memory(w, w->bytes, PROT_READ | PROT_WRITE);
     case KIND_ANON4K:
-        return map_small_pages(w, w->bytes, 0);
+        return map_small_pages(w, w->bytes);
     case KIND_POPULATE:
-        return map_memory(w, w->bytes, PROT_NONE, 0); /* only address space */
+        return map_memory(w, w->bytes, PROT_NONE); /* only address space */
     case KIND_READ:
         return open_zero(w);
     case KIND_TMPFS:
@@ -154,7 +173,7 @@ int worker_prepare(struct worker *w, const char *path, unsigned index)
     case KIND_UNIX:
         return 0;
     case KIND_TABLES:
-        return map_small_pages(w, (w->bytes / TABLE_COST + 1) * TABLE_SPAN, MAP_NORESERVE);
+        return map_sparse(w, (w->bytes / TABLE_COST + 1) * TABLE_SPAN);
     case _KIND_MAX:
     case _KIND_INVALID:
         break;
@@ -203,7 +222,7 @@ static int open_sockets(struct worker *w)
     return 0;
 }
 
-/* Nobody reads: a full buffer is left as it is, and the next pair is opened. */
+/* No process reads from the sockets: when a buffer is full, the next pair is opened. */
 static int fill_sockets(struct worker *w, size_t length)
 {
     while (length > 0) {

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "vmhog-kinds.h"
+#include "tool.h"
 
 #define WORKERS_MAX 1024
 
@@ -40,46 +41,6 @@ static struct {
 } options = { .kind = KIND_ANON, .workers = 1, .path = "/var/tmp" };
 
 static struct worker *workers; /* shared with forked workers */
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
-}
-
-static void sleep_until_us(uint64_t when)
-{
-    struct timespec ts = { .tv_sec = (time_t)(when / 1000000U), .tv_nsec = (long)(when % 1000000U) * 1000 };
-
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
-        ;
-}
-
-/* Size with an optional suffix K, M, G or T (powers of 1024), as QEMU takes it. */
-static int parse_size(const char *text, uint64_t *ret_size)
-{
-    static const char suffixes[] = "KMGT";
-    unsigned long long n;
-    const char *suffix;
-    char *end;
-
-    errno = 0;
-    n = strtoull(text, &end, 10);
-    if (errno != 0 || end == text || *text == '-')
-        return -EINVAL;
-    if (*end != '\0') {
-        suffix = strchr(suffixes, *end);
-        if (!suffix || end[1] != '\0')
-            return -EINVAL;
-        for (const char *s = suffixes; s <= suffix; s++)
-            if (__builtin_mul_overflow(n, 1024, &n))
-                return -ERANGE;
-    }
-    *ret_size = n;
-    return 0;
-}
 
 static void *work(void *p)
 {
@@ -186,19 +147,6 @@ static void usage(FILE *out)
             "  --path   for file: write into this folder (/var/tmp), or read this file over and over\n");
 }
 
-static int parse_number(const char *text, unsigned min, unsigned max, unsigned *ret_n)
-{
-    char *end;
-    unsigned long n;
-
-    errno = 0;
-    n = strtoul(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || *text == '-' || n < min || n > max)
-        return -EINVAL;
-    *ret_n = (unsigned)n;
-    return 0;
-}
-
 static int parse_options(int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -222,7 +170,7 @@ static int parse_options(int argc, char **argv)
             r = (int)(options.kind = kind_from_name(optarg));
             break;
         case 't':
-            r = parse_number(optarg, 1, WORKERS_MAX, &options.workers);
+            r = parse_count(optarg, 1, WORKERS_MAX, &options.workers);
             break;
         case 'f':
             options.fork = true;
@@ -231,7 +179,7 @@ static int parse_options(int argc, char **argv)
             r = parse_size(optarg, &options.rate);
             break;
         case 'h':
-            r = parse_number(optarg, 0, 86400, &options.hold);
+            r = parse_count(optarg, 0, 86400, &options.hold);
             break;
         case 'p':
             options.path = optarg;

@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tool.h"
+
 #define PAGE 4096U
 #define CHUNK (4U * 1024 * 1024)
 #define CHUNKS_MAX 16384U /* 64 GiB */
@@ -47,22 +49,6 @@ static struct {
     uint64_t late_us, late_max_us, late_total_us;
     uint64_t counted_us; /* up to here the time behind schedule has been counted */
 } player;
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
-}
-
-static void sleep_until_us(uint64_t when)
-{
-    struct timespec ts = { .tv_sec = (time_t)(when / 1000000U), .tv_nsec = (long)(when % 1000000U) * 1000 };
-
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
-        ;
-}
 
 static int read_rows(FILE *in)
 {
@@ -93,10 +79,10 @@ static int open_cache(void)
         if (player.rows[i].chunks[CACHED] > most)
             most = player.rows[i].chunks[CACHED];
     fd = mkostemp(path, O_CLOEXEC);
-    if (fd < 0 || unlink(path) < 0 || ftruncate(fd, (off_t)(most * CHUNK)) < 0)
+    if (fd < 0)
         return -errno;
     player.file = fd;
-    return 0;
+    return unlink(path) < 0 || ftruncate(fd, (off_t)(most * CHUNK)) < 0 ? -errno : 0;
 }
 
 static int take_memory(void)
