@@ -38,15 +38,16 @@ static inline bool guard_cgroup_is_ours(const struct guard_cgroup *s)
     return s->written != GUARD_NO_LINE;
 }
 
-/* To be polled for POLLPRI; negative when a breach would be of the administrator's line, which is no news. */
+/* The fd to poll for POLLPRI. Negative while the administrator's own line stands: the guard ignores crossings
+ * of it. */
 static inline int guard_cgroup_watch_fd(const struct guard_cgroup *s)
 {
     return guard_cgroup_is_ours(s) ? s->events : -EBADF;
 }
 
-/* Reads what the plan needs; clean only when it is wanted, it costs most. Notices by memory.high that
- * somebody else has written it, whose value is the administrator's limit then: returns 1. -ENODEV: the cgroup
- * has gone. */
+/* Reads what the plan needs. clean also asks for memory.stat, which costs more than all other files. Returns
+ * 1 when the administrator or systemd has written memory.high since: that value becomes the limit. Returns
+ * -ENODEV when the cgroup was removed. */
 int guard_cgroup_read(struct guard_cgroup *s, bool clean, struct guard_cgroup_sample *ret);
 
 /* Share of the last 10 s in which some task of it waited for memory, permyriad. */

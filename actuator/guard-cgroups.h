@@ -19,12 +19,14 @@ struct guard_cgroups {
 int guard_cgroups_init(struct guard_cgroups *c, const char *root);
 void guard_cgroups_clear(struct guard_cgroups *c);
 
-/* The names to leave alone, beside init.scope and vmtide.slice. NULL: out of memory keeps the old ones. */
+/* Replaces the list of cgroups that the guard must not touch, beside init.scope and vmtide.slice. Out of
+ * memory, the old list stays. */
 void guard_cgroups_exclude(struct guard_cgroups *c, const char *names);
 
-/* Opens the cgroups that have appeared. Cgroups that are gone were closed when a read of them failed; their
- * places are given up here, and so are those of excluded ones in which no line of ours stands. */
+/* Opens the cgroups that were created since the last scan, and removes the entries of cgroups that were
+ * removed or excluded. An excluded cgroup keeps its entry until its line is written back. */
 void guard_cgroups_scan(struct guard_cgroups *c);
 
-/* Empties the inotify queue. True: somebody wrote a memory.high, or a cgroup was made or removed. */
+/* Reads all pending inotify events. Returns true when a memory.high was written, or a cgroup was created or
+ * removed. */
 bool guard_cgroups_take_events(struct guard_cgroups *c);

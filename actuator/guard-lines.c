@@ -163,8 +163,8 @@ static int read_cgroup(
     return 0;
 }
 
-/* Whoever is held is not killed for it: where systemd-oomd watches, a cgroup that has waited for long gets
- * its line lifted until its pressure is over. */
+/* systemd-oomd kills a cgroup that waits at its line for long, so the guard lifts the line before that, until
+ * the pressure of the cgroup is over. */
 static bool is_lifted(struct guard_lines *l, struct guard_cgroup *g, bool look, uint64_t now)
 {
     uint32_t some10;

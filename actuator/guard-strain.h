@@ -6,7 +6,7 @@
 /* How long a cgroup may wait at its line, pure. Time at a line counts as memory pressure, and systemd-oomd
  * kills a cgroup whose pressure stays above a limit for a duration (60 % for 30 s by default, distributions
  * set 50 % for 20 s). So the line is lifted when the cgroup has been under pressure for half of that. Not the
- * time since the last growth counts: memory that comes in trickles does not lower the pressure. */
+ * time since the last growth counts: small steps of growth do not lower the pressure. */
 
 /* Below every limit that a distribution sets. */
 #define GUARD_STRAIN_BEGIN 2000u
@@ -18,7 +18,8 @@ struct guard_strain {
     bool lifted;    /* no line until the pressure is over */
 };
 
-/* some10: permyriad; bound: µs, USEC_FOREVER where nobody kills for pressure. Returns s->lifted. */
+/* Takes one reading of the pressure (some10, permyriad) and returns whether the line must be lifted. bound,
+ * in µs, is how long the cgroup may wait; USEC_FOREVER where systemd-oomd does not run. */
 bool guard_strain_step(struct guard_strain *s, uint32_t some10, uint64_t bound, uint64_t now);
 
 /* Reads what systemd-oomd is configured to: half of the shortest duration in its files below etc ("/etc"),

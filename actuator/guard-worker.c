@@ -43,7 +43,7 @@ struct guard_worker {
     struct guard_status last; /* as told */
     enum guard_off handled;   /* what was done last: GUARD_ON, or disarmed for this */
     struct guard_hold hold;
-    uint64_t held_since;      /* 0: nobody waits */
+    uint64_t held_since;      /* 0: no task waits at a line */
     struct guard_status held; /* its hold_* of the last hold */
     uint64_t looked_at;
     uint64_t pause;   /* between two looks */
@@ -84,7 +84,7 @@ static void tell(struct guard_worker *w, const struct guard_status *s)
         raise_event(w->told);
 }
 
-/* How long somebody waits, and at whose line. */
+/* Measures how long tasks wait at a line, and notes the cgroup of the first such line. */
 static void follow_hold(struct guard_worker *w, uint64_t now)
 {
     const struct guard_lines *l = &w->lines;

@@ -10,8 +10,9 @@
 #define SLACK_MAX MIB(64)
 #define SLACK_PART 4u
 #define LINE_MIN MIB(64)
-/* What counts as growth between two looks, and what a line leaves at which nobody waits. */
+/* Growth between two looks that makes a cgroup a growing one. */
 #define GROWTH_MIN MIB(4)
+/* Tasks count as held when the line leaves them less than this. */
 #define HELD_ROOM MIB(4)
 
 /* Raised at once where it is wanted, else when it pays; lowered lazily. */
@@ -50,8 +51,8 @@ static uint64_t free_room(const struct guard_sample *s, uint64_t headroom)
     return s->have_zones ? room_to_grow(&s->zones, headroom) : sub_floor(s->free, headroom);
 }
 
-/* With clean page cache, which the kernel drops for whoever allocates. Half of the cache in the kernel zones
- * counts there. */
+/* The same with clean page cache, which the kernel drops for an allocation. Half of the cache in the kernel
+ * zones counts there. */
 static uint64_t cache_room(const struct guard_sample *s, uint64_t headroom)
 {
     uint64_t kernel = s->have_zones

@@ -4,11 +4,11 @@
 #include "bytes.h"
 #include "zoneinfo.h"
 
-/* How much memory may still be taken before somebody is killed, pure. Monitor and actuator both use these
- * functions: when they disagreed, the guard held a burst at its line while the monitor saw memory enough and
- * asked for none. All sizes are bytes. */
+/* How much memory can still be allocated before the OOM killer runs, pure. Monitor and actuator both use
+ * these functions: when they disagreed, the guard held a burst at its line while the monitor saw memory
+ * enough and asked for none. All sizes are bytes. */
 
-/* Kernel zone memory that is left to allocations which nobody charges or throttles. */
+/* Kernel zone memory for allocations that are charged to no cgroup and so cannot be throttled. */
 #define ROOM_KERNEL_MIN MIB(32)
 /* At most this many memory blocks stay plugged from boot, see room_standing_size(). */
 #define ROOM_STANDING_BLOCKS_MAX 2u

@@ -366,9 +366,10 @@ uint64_t decide_reserved(const struct decide_sample *p)
     return p->have_zones ? p->zones.kernel_reserve : 0;
 }
 
-/* The kernel takes its reserve off MemAvailable, so it is added back: it moves with the size, and nobody has
- * consumed it. meminfo and zoneinfo are read one after the other, and the reserve may move in between: by so
- * much the sum may be wrong. (Seen: 3 GB/s of consumption when the actuator wrote the ratio.) */
+/* The kernel takes its reserve off MemAvailable. The reserve moves with the size, which is no consumption, so
+ * it is added back. The sampler reads meminfo and zoneinfo one after the other; when the reserve moves in
+ * between, the sum is wrong by as much as it moved. (Measured: 3 GB/s of apparent consumption when the
+ * actuator wrote the ratio.) */
 static bool follow_available(struct decide_state *s, const struct decide_sample *p, uint64_t now,
         uint64_t available, enum trend_change change, uint64_t most)
 {

@@ -86,7 +86,7 @@ static void add(struct line_watch *w, const char *name)
     if (fd < 0)
         return;
     place = find_place(w);
-    /* What was signalled before is no news. */
+    /* This read discards crossings from before the watch. */
     if (!place || pread(fd, buf, sizeof(buf), 0) < 0) {
         close(fd);
         return;

@@ -49,11 +49,12 @@ def _kernel_memory(text, kind, cost=1):
     byte of kernel memory."""
     def script(size, kernel):
         before = min(size, BEFORE_KERNEL)
-        return f'''said=$(mktemp /var/tmp/vmbench.XXXXXX)
+        return f'''said=$(mktemp)
+trap 'rm -f "$said"' EXIT
 vmhog --bytes {before} --threads 2 --hold 600 >"$said" &
 first=$!
 until grep -q touched "$said"; do kill -0 $first || exit {KILLED}; sleep 0.05; done
-cat "$said"; rm "$said"
+cat "$said"
 {_hog(kind, kernel * cost, 1)} || exit $?
 kill -0 $first || exit {KILLED}
 kill $first; wait $first; exit 0'''

@@ -79,7 +79,7 @@ static void test_installed_file_shows_the_defaults(void **state)
     for (const struct config_option *o = actuator_options; o->group; o++) {
         g_autofree char *line = g_strdup_printf("\n#%s=", o->key);
 
-        /* The key of before 0.2 is read, and not shown any more. */
+        /* GuardSlices= is a key of version 0.1: the daemon reads it, the installed file does not show it. */
         if (!streq(o->key, "GuardSlices") && !strstr(text, line))
             fail_msg("%s has no line #%s=", ACTUATOR_CONF, o->key);
     }

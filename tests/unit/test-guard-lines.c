@@ -206,7 +206,7 @@ static void test_strain_ends_before_systemd_oomd_kills(void **state)
     assert_false(guard_strain_step(&s, 1900, 10 * SECOND, SECOND));
     assert_int_equal(s.since, 0);
     assert_false(guard_strain_step(&s, 3000, 10 * SECOND, 3 * SECOND));
-    /* Memory that comes in trickles lowers it a little. */
+    /* Small steps of growth lower the average a little. */
     assert_false(guard_strain_step(&s, 1500, 10 * SECOND, 8 * SECOND));
     assert_true(guard_strain_step(&s, 6000, 10 * SECOND, 13 * SECOND));
     assert_true(guard_strain_step(&s, 1500, 10 * SECOND, 20 * SECOND));

@@ -130,7 +130,7 @@ static void test_holds(void **state)
     assert_true(p.held[0] && p.any_held && !p.held[1]);
     assert_false(p.write[0]);
     assert_int_equal(p.lines[1], MIB(58));
-    /* An administrator's own limit holds nobody for us. */
+    /* A cgroup at an administrator's own limit does not count as held. */
     s.cgroups[0].limit = MIB(640);
     guard_plan(&s, &p);
     assert_false(p.any_held);

@@ -59,7 +59,7 @@ struct model {
     uint64_t low;     /* watermarks: what the kernel keeps back in all zones */
     uint64_t reserve; /* lowmem_reserve in force */
     uint64_t cache;   /* the part of cached that is in memory */
-    uint64_t gone;    /* squeezed, and nobody reads it again */
+    uint64_t gone;    /* squeezed; the recording never reads it again */
     uint64_t squeezing;
     uint64_t squeezed_time;
     uint64_t kernel_blocks; /* plugged into a kernel zone because the kernel had used its reserve */
@@ -90,7 +90,7 @@ void model_zones(const struct model *m, struct zoneinfo *ret);
 void model_follow_size(struct model *m);
 /* zones.c: puts the demand that does not wait, and page cache, into the zones. */
 void model_place(struct model *m, uint64_t usec);
-/* zones.c: page cache that nobody would miss. */
+/* zones.c: cold page cache. */
 uint64_t model_cold_cache(const struct model *m);
 /* zones.c: fills the zones of a guest that has been running. */
 void model_fill(struct model *m);

@@ -14,7 +14,7 @@
 /* Of page cache, what is read again and again: a recording does not say. Of a stream, little. */
 #define HOT_PART 4u
 #define HOT_MAX MIB(256)
-/* Part of the time that reclaim stalls somebody while page cache makes room. */
+/* Part of the time during which reclaim of page cache stalls a task. */
 #define EVICT_STALL_PART 50u
 #define THRASH_STALL_PART 5u
 
