@@ -64,7 +64,7 @@ void guard_cgroups_exclude(struct guard_cgroups *c, const char *names)
 static bool is_known(const struct guard_cgroups *c, const char *name)
 {
     for (size_t i = 0; i < c->n; i++)
-        if (streq(c->list[i].name, name))
+        if (guard_cgroup_is_open(&c->list[i]) && streq(c->list[i].name, name))
             return true;
     return false;
 }
@@ -124,6 +124,14 @@ void guard_cgroups_scan(struct guard_cgroups *c)
     closedir(d);
 }
 
+/* Its files cannot be read any more, and a new cgroup may have the same name. */
+static void forget(struct guard_cgroups *c, const char *name)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (streq(c->list[i].name, name))
+            guard_cgroup_close(&c->list[i]);
+}
+
 bool guard_cgroups_take_events(struct guard_cgroups *c)
 {
     union {
@@ -139,6 +147,8 @@ bool guard_cgroups_take_events(struct guard_cgroups *c)
 
             if (e->wd == c->root_watch || (e->mask & IN_Q_OVERFLOW))
                 c->stale = true;
+            if (e->wd == c->root_watch && (e->mask & IN_DELETE) && e->len > 0)
+                forget(c, e->name);
             any = any || !(e->mask & IN_IGNORED);
             at += (ssize_t)(sizeof(*e) + e->len);
         }

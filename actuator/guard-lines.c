@@ -11,6 +11,9 @@
 #include "procfile.h"
 #include "zoneinfo.h"
 
+/* Exists while systemd-oomd runs (RuntimeDirectory= of its unit). */
+#define OOMD_RUNTIME "/run/systemd/oom"
+
 static int open_proc(const char *procfs, const char *name, int *ret)
 {
     char path[PATH_MAX];
@@ -180,11 +183,15 @@ static int lift(struct guard_lines *l, struct guard_cgroup *g)
     return guard_cgroup_is_ours(g) ? check(l, g, write_line(l, g, g->limit)) : 0;
 }
 
+/* The daemon may be started and stopped while the guard is armed; its files are read when it is seen first.
+ */
 static void look_for_oomd(struct guard_lines *l)
 {
     static const char *const roots[] = { "/etc", "/run", "/usr/local/lib", "/usr/lib" };
+    bool runs = access(OOMD_RUNTIME, F_OK) == 0, known = l->armed && l->strain_bound != USEC_FOREVER;
 
-    l->strain_bound = guard_strain_bound(roots, ELEMENTSOF(roots), "/run/systemd/oom");
+    if (!l->armed || runs != known)
+        l->strain_bound = guard_strain_bound(roots, ELEMENTSOF(roots), OOMD_RUNTIME);
 }
 
 static int read_cgroups(struct guard_lines *l, struct guard_sample *s, uint64_t now)
@@ -264,12 +271,11 @@ int guard_lines_look(struct guard_lines *l, uint64_t headroom, uint64_t now)
 {
     int r;
 
-    if (!l->armed) {
+    if (!l->armed)
         l->cpus = (uint32_t)CLAMP_TO(sysconf(_SC_NPROCESSORS_ONLN), 1, 4096);
-        look_for_oomd(l);
-    }
     if (!l->armed || l->cgroups.stale || now >= l->scanned_at + GUARD_SCAN_USEC) {
         l->scanned_at = now;
+        look_for_oomd(l);
         guard_cgroups_scan(&l->cgroups);
     }
     r = read_all(l, headroom, now);

@@ -179,6 +179,9 @@ static void look(struct guard_worker *w, uint64_t now)
     w->look_at = w->lines.plan.look_usec == USEC_FOREVER
                          ? USEC_FOREVER
                          : w->looked_at + MAX_OF(w->lines.plan.look_usec, w->pause);
+    /* A cgroup was created or removed during this look. */
+    if (w->lines.cgroups.stale)
+        w->look_at = MIN_OF(w->look_at, w->looked_at + w->pause);
     if (now < w->moving_until)
         w->look_at = MIN_OF(w->look_at, w->looked_at + GUARD_LOOK_MAX_USEC);
     tell_armed(w, now);

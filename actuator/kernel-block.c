@@ -3,7 +3,7 @@
  * reserve, the next memory block goes to one of them. The onlining policy holds for all blocks that come
  * online while it is in force: no other plug is sent before the block has arrived. */
 #include "actuator-internal.h"
-#include "kernel-plan.h"
+#include "room.h"
 #include "service.h"
 
 /* For the host's answer. */
@@ -88,7 +88,7 @@ uint64_t actuator_kernel_block_begin(struct actuator *a, const struct request *r
 
     /* Others than the monitor expect all of what they ask for. */
     if (r->verb != LIMITS_PLUG || r->origin != ACTUATOR_MONITOR ||
-            kernel_settings_read_zones(a->kernel, &z, &reserve) < 0 || !kernel_plan_needs_block(&z, reserve))
+            kernel_settings_read_zones(a->kernel, &z, &reserve) < 0 || !room_kernel_is_low(&z, reserve))
         return target;
     e = onlining_begin_kernel(&a->onlining);
     if (e < 0) {

@@ -210,8 +210,3 @@ uint32_t kernel_plan_overcommit(bool host, uint64_t size, uint64_t max, uint32_t
 {
     return admin == 0 && host && size < max ? 1 : admin;
 }
-
-bool kernel_plan_needs_block(const struct zoneinfo *z, uint64_t reserve)
-{
-    return z->movable_managed > 0 && z->kernel_room + z->kernel_file / 2 < reserve / 2;
-}

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "bytes.h"
-#include "zoneinfo.h"
 
 /* Which kernel settings the actuator wants, pure. All sizes are bytes.
  *
@@ -46,9 +45,3 @@ bool kernel_plan_differs(uint64_t present, uint64_t planned);
 /* With vm.overcommit_memory=0 the kernel refuses one allocation above MemTotal and swap, although the VM
  * could grow for it. 1 is wanted only in place of 0: 1 and 2 are the administrator's choice. */
 uint32_t kernel_plan_overcommit(bool host, uint64_t size, uint64_t max, uint32_t admin);
-
-/* Whether the next plug is to put one memory block into a kernel zone: the kernel has used half of its
- * reserve. Page cache in these zones is given up for the kernel; half of it counts, as in the decision. With
- * nothing in ZONE_MOVABLE no ratio keeps user pages out of a block in a kernel zone either: Movable comes
- * first. */
-bool kernel_plan_needs_block(const struct zoneinfo *z, uint64_t reserve);

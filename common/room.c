@@ -5,6 +5,7 @@
 #define MEMMAP_PART 64u
 #define TABLES_PART 256u
 #define BOOT_PART 3u
+#define KERNEL_LOW_PART 2u
 /* Keeping the memmap of a max size of 62 GiB ready takes 680 MiB of a guest for good, which raised the
  * footprint of recorded demand by a fifth. The actuator adds a block to a kernel zone when half of the
  * reserve is used, so the reserve only has to cover what can be plugged before that block is there: all of a
@@ -24,6 +25,11 @@ uint64_t room_kernel_reserve(uint64_t boot, uint64_t size, uint64_t max)
             RESERVE_BASE + ahead / MEMMAP_PART + boot / TABLES_PART + MIN_OF(max, size + ahead) / TABLES_PART;
 
     return MIN_OF(reserve, boot / BOOT_PART);
+}
+
+bool room_kernel_is_low(const struct zoneinfo *z, uint64_t reserve)
+{
+    return z->movable_managed > 0 && z->kernel_room + z->kernel_file / 2 < reserve / KERNEL_LOW_PART;
 }
 
 uint64_t room_standing_size(uint64_t boot, uint64_t max, uint64_t memory_block)

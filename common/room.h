@@ -23,6 +23,12 @@ uint64_t room_to_grow(const struct zoneinfo *z, uint64_t headroom);
  * is the memmap of what may be plugged soon, the third page tables and the kernel's own growth. */
 uint64_t room_kernel_reserve(uint64_t boot, uint64_t size, uint64_t max);
 
+/* Whether the kernel has used half of its reserve: then a memory block is to come online in a kernel zone.
+ * Page cache in these zones is given up for the kernel, but not in an instant: half of it counts. With
+ * nothing in ZONE_MOVABLE no ratio keeps user pages out of a kernel zone either, so Movable gets blocks
+ * first. */
+bool room_kernel_is_low(const struct zoneinfo *z, uint64_t reserve);
+
 /* vm.lowmem_reserve_ratio reserves a part of the memory in the zones above, so with nothing plugged it
  * reserves nothing: this size stays plugged, the reserve rounded up to memory blocks, at most two. 0 while
  * boot memory or the block size is unknown. */

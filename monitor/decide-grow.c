@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "decide-internal.h"
 
+#include "room.h"
+
 /* Steps double from two memory blocks to 512 MiB while grows follow each other (steps of 128 MiB took 31 s
  * where 512 MiB and more took 6-18 s). More only when the measured rate asks for it, so that a burst's end
  * leaves little idle; or when so little is left that nothing can be measured any more. */
@@ -28,9 +30,8 @@
  * 50 s only. A new requested size makes it try at once. Under TCG a block takes some 10 ms. */
 #define PLUG_STUCK_USEC (500 * USEC_PER_MSEC)
 
-/* The kernel has used up half of its reserve: it gets a block. When blocks do not make the kernel zones
- * larger (the actuator is set to leave the policy alone), they are not asked for soon again. */
-#define KERNEL_LOW_PART 2u
+/* When the blocks that are asked for a kernel that is low do not make the kernel zones larger (the actuator
+ * is set to leave the policy alone), the monitor waits longer each time. */
 #define KERNEL_LOW_MIN_USEC (2 * USEC_PER_SEC)
 #define KERNEL_LOW_IN_VAIN_USEC (60 * USEC_PER_SEC)
 /* When the standing blocks do not come online in ZONE_MOVABLE, more of them would not either. */
@@ -115,11 +116,8 @@ static uint64_t kernel_zones_allow(const struct decide_sample *p)
 
 static bool kernel_is_low(const struct decide_state *s, const struct decide_view *v)
 {
-    const struct zoneinfo *z = &v->sample->zones;
-
-    return v->sample->have_zones && v->sample->boot_size > 0 && z->movable_managed > 0 && v->pending == 0 &&
-           z->kernel_room + z->kernel_file / 2 < v->reserve / KERNEL_LOW_PART &&
-           v->now >= s->kernel_low_until;
+    return v->sample->have_zones && v->sample->boot_size > 0 && v->pending == 0 &&
+           room_kernel_is_low(&v->sample->zones, v->reserve) && v->now >= s->kernel_low_until;
 }
 
 /* What is missing of the standing blocks in ZONE_MOVABLE: blocks that went to a kernel zone are no help. */

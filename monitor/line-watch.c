@@ -111,12 +111,32 @@ static void scan(struct line_watch *w)
     closedir(d);
 }
 
+/* The fd of a removed cgroup signals nothing, and a new cgroup may have the same name. */
+static void forget(struct line_watch *w, const char *name)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (!name || streq(w->list[i].name, name))
+            unwatch(&w->list[i]);
+}
+
 static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-    char buf[4096];
+    union {
+        struct inotify_event event;
+        char bytes[4096];
+    } buf;
+    ssize_t n;
 
-    while (read(fd, buf, sizeof(buf)) > 0)
-        ;
+    while ((n = read(fd, &buf, sizeof(buf))) > 0)
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *e = (const void *)(buf.bytes + at);
+
+            if (e->mask & IN_Q_OVERFLOW)
+                forget(userdata, NULL);
+            else if ((e->mask & IN_DELETE) && e->len > 0)
+                forget(userdata, e->name);
+            at += (ssize_t)(sizeof(*e) + e->len);
+        }
     scan(userdata);
     return 0;
 }
@@ -127,7 +147,7 @@ static int watch_root(struct line_watch *w)
     if (w->inotify < 0)
         return -errno;
     /* No such hierarchy: nothing will be signalled. */
-    if (inotify_add_watch(w->inotify, w->root, IN_CREATE | IN_ONLYDIR) < 0)
+    if (inotify_add_watch(w->inotify, w->root, IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_ONLYDIR) < 0)
         return 0;
     return sd_event_add_io(w->event, &w->inotify_source, w->inotify, EPOLLIN, on_inotify, w);
 }
@@ -194,6 +214,9 @@ bool line_watch_root_is_used(const struct line_watch *w)
 
     if (n <= 0)
         return false;
+    /* A pid that was cut off is another process's. */
+    while (n > 0 && buf[n - 1] != '\n')
+        n--;
     buf[n] = '\0';
     for (char *p = buf, *end; *p != '\0'; p = *end == '\n' ? end + 1 : end) {
         long pid = strtol(p, &end, 10);

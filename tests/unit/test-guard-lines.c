@@ -174,6 +174,7 @@ static void test_exclusions_that_change_again_and_again(void **state)
 
 static void test_every_cgroup_gets_a_line_but_those_of_the_daemons(void **state)
 {
+    g_autofree char *docker = g_build_filename(folder, "docker", NULL);
     struct guard_lines l;
 
     put_slice("kubepods.slice", "max\n");
@@ -192,6 +193,12 @@ static void test_every_cgroup_gets_a_line_but_those_of_the_daemons(void **state)
     assert_true(l.cgroups.stale);
     assert_int_equal(guard_lines_look(&l, HEADROOM, SECOND + 1), 0);
     assert_true(line_of("late.slice") < GIB(1));
+    /* A cgroup that is removed and made again under the same name is another one. */
+    remove_all(docker);
+    put_slice("docker", "max\n");
+    assert_true(guard_cgroups_take_events(&l.cgroups));
+    assert_int_equal(guard_lines_look(&l, HEADROOM, SECOND + 2), 0);
+    assert_true(line_of("docker") < GIB(1));
     /* After a kill, the saved names find their cgroups again. */
     assert_int_equal(guard_saved_restore(saved, folder), 6);
     assert_true(line_of("lxc.payload.a=b [1]") == GUARD_NO_LINE && line_of("user.slice") == 900000000);

@@ -205,18 +205,6 @@ static void test_overcommit_is_1_while_the_vm_may_grow(void **state)
     assert_int_equal(kernel_plan_overcommit(true, GIB(1), GIB(8), 2), 2);
 }
 
-static void test_kernel_block_under_half_of_the_reserve(void **state)
-{
-    struct zoneinfo z = { .kernel_room = MIB(99), .movable_managed = MIB(256) };
-
-    assert_true(kernel_plan_needs_block(&z, MIB(200)));
-    assert_false(kernel_plan_needs_block(&z, 0));
-    z.kernel_file = MIB(2);
-    assert_false(kernel_plan_needs_block(&z, MIB(200)));
-    z = (struct zoneinfo){ .kernel_room = 0, .movable_managed = 0 };
-    assert_false(kernel_plan_needs_block(&z, MIB(200)));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,7 +215,6 @@ int main(void)
         cmocka_unit_test(test_reserve_is_near_what_is_wanted),
         cmocka_unit_test(test_writes_only_for_an_eighth),
         cmocka_unit_test(test_overcommit_is_1_while_the_vm_may_grow),
-        cmocka_unit_test(test_kernel_block_under_half_of_the_reserve),
     };
 
     return cmocka_run_group_tests_name("kernel-plan", tests, NULL, NULL);

@@ -42,12 +42,25 @@ static void test_standing_size_covers_the_reserve_in_two_blocks(void **state)
     assert_int_equal(room_standing_size(0, GIB(8), MIB(128)), 0);
 }
 
+static void test_the_kernel_is_low_under_half_of_its_reserve(void **state)
+{
+    struct zoneinfo z = { .kernel_room = MIB(99), .movable_managed = MIB(256) };
+
+    assert_true(room_kernel_is_low(&z, MIB(200)));
+    assert_false(room_kernel_is_low(&z, 0));
+    z.kernel_file = MIB(2);
+    assert_false(room_kernel_is_low(&z, MIB(200)));
+    z = (struct zoneinfo){ .kernel_room = 0, .movable_managed = 0 };
+    assert_false(room_kernel_is_low(&z, MIB(200)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_room_is_the_smaller_of_user_and_kernel),
         cmocka_unit_test(test_kernel_reserve_follows_the_size),
         cmocka_unit_test(test_standing_size_covers_the_reserve_in_two_blocks),
+        cmocka_unit_test(test_the_kernel_is_low_under_half_of_its_reserve),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "model.h"
 
+#include "room.h"
+
 /* Measured under QEMU: 5 ms of stall for each 128 MiB unplugged at most; 64 MB squeezed in a third of a
  * second. */
 #define UNPLUG_STALL_USEC (5 * USEC_PER_MSEC)
@@ -10,8 +12,6 @@
 /* The host sets the same size again when a plug has made no progress for this long. */
 #define KICK_USEC (500 * USEC_PER_MSEC)
 #define MEMMAP_SHARE 64u
-/* The kernel zones get a block when the kernel has used this part of its reserve. */
-#define KERNEL_LOW_PART 2u
 /* What a guest that has been running has available, and page cache. */
 #define START_ROOM MIB(512)
 #define START_CACHE MIB(512)
@@ -83,8 +83,7 @@ static void plug_to(struct model *m, uint64_t target)
 
     model_zones(m, &z);
     payable = bytes_round_down((z.kernel_room + z.kernel_file) * MEMMAP_SHARE, MODEL_MEMORY_BLOCK);
-    kernel_low = m->reserve > 0 && z.movable_managed > 0 &&
-                 z.kernel_room + z.kernel_file / 2 < m->reserve / KERNEL_LOW_PART;
+    kernel_low = room_kernel_is_low(&z, m->reserve);
     if (target <= m->size)
         return;
     if (!m->options.ballooned && target - m->size > payable) {
