@@ -30,6 +30,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'guest(**arguments): how the guest fixture boots (rig.Guest)')
+    config.addinivalue_line('markers', 'alone: measures what the whole machine has left; no other guest may run')
     register(config)
 
 
@@ -48,6 +49,13 @@ def _left_out(item):
         return False
     sample = mark[3]
     return not sample or (_kernel(item) == KERNELS[0] and not item.config.getoption('kernel'))
+
+
+# Before pytest-xdist, which reads the mark. The tests of a file that run on one kernel may share a guest.
+@pytest.hookimpl(tryfirst=True, specname='pytest_collection_modifyitems')
+def group_by_guest(items):
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(f'{item.path.stem}-{_kernel(item)}'))
 
 
 # After pytest's own reordering, which parts the rows of a file: they share a boot.

@@ -4,6 +4,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.vm.rig import GIB, MIB, wait_until
 from tests.vm.rig.speed import patience
 from tests.vm.test_job import connected
@@ -31,6 +33,7 @@ def start_one_host(one, two):
         wait_until(lambda guest=guest: connected(guest), 30, 'the actuator meets the host')
 
 
+@pytest.mark.alone
 def test_one_sleeps_the_other_grows(boot_guest, installed):
     one = boot_guest(KERNEL, destdir=installed)
     # By itself it would give back after half a minute or more.

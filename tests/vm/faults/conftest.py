@@ -54,7 +54,7 @@ class Keeper:
 def keeper(request, kernel, installed):
     """How the guest boots stands in GUEST = dict(…) of the file, as of rig.Guest; files= and maximum= too."""
     name = re.sub(r'^test_', '', request.module.__name__.rpartition('.')[2])
-    keeper = Keeper(kernel, installed, f'matrix-{name}', getattr(request.module, 'GUEST', {}))
+    keeper = Keeper(kernel, installed, f'matrix-{name}-{kernel}', getattr(request.module, 'GUEST', {}))
     yield keeper
     keeper.down(keep=False)
 
