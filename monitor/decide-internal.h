@@ -4,7 +4,7 @@
 #include "decide.h"
 
 /* What a grow leaves above the headroom, so that the next one is not due at once, and a shrink too. */
-#define DECIDE_SLACK MIB(448)
+#define DECIDE_SLACK MIB(512)
 
 /* The last pages of an unplug are accounted a little after it. */
 #define DECIDE_AFTERMATH_USEC (500 * USEC_PER_MSEC)

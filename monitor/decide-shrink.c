@@ -12,7 +12,7 @@
 #define STEP_PAUSE_USEC DECIDE_AFTERMATH_USEC
 
 /* A step that is worth its trouble, above the headroom; what is less is crumbs. */
-#define WORTH_MORE MIB(336)
+#define WORTH_MORE MIB(640)
 
 /* The host has kicked a stuck driver for 30 s before this begins. */
 #define BACK_OFF_MIN_USEC (10 * USEC_PER_SEC)

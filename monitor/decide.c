@@ -61,8 +61,8 @@ static const struct {
     uint64_t headroom_part;
 } profiles[_DECIDE_PROFILE_MAX] = {
     [DECIDE_CONSERVATIVE] = { 30 * USEC_PER_SEC, 16 },
-    [DECIDE_BALANCED] = { 8 * USEC_PER_SEC, 32 },
-    [DECIDE_EAGER] = { 4 * USEC_PER_SEC, 48 },
+    [DECIDE_BALANCED] = { 4500 * USEC_PER_MSEC, 32 },
+    [DECIDE_EAGER] = { 3 * USEC_PER_SEC, 48 },
 };
 
 uint64_t decide_profile_settle(enum decide_profile p)

@@ -14,7 +14,10 @@
 /* Available memory that a guest must keep whatever its size. Measured: with 64 and 128 MiB bursts were killed
  * (page tables and DMA32's watermark), with 192 MiB they survived. */
 #define DECIDE_HEADROOM_MIN MIB(192)
-#define DECIDE_SHRINK_STEP_MAX MIB(512)
+/* More at once gives back sooner and resizes less: over the recordings steps of 2 GiB with a settle time
+ * of 4.5 s cost 5 % fewer GiB·min than 512 MiB with 8 s, at as many resizes. What is on its way out is room
+ * again as soon as the monitor asks for memory: the driver stops between two blocks. */
+#define DECIDE_SHRINK_STEP_MAX MIB(2048)
 #define DECIDE_INTERVAL_MIN_USEC (20 * USEC_PER_MSEC)
 #define DECIDE_INTERVAL_MAX_USEC (4 * USEC_PER_SEC)
 #define DECIDE_HISTORY 4u

@@ -28,7 +28,7 @@ static void test_much_spare_is_given_back_in_half_of_the_time(void **state)
     assert_in_range(usec, 5 * USEC_PER_SEC, 8 * USEC_PER_SEC);
     total = w.sample.meminfo.total;
     /* Just over what makes a step worth it. */
-    become_spare(&w, MIB(1400));
+    become_spare(&w, MIB(1800));
     assert_int_equal(w.sample.meminfo.total, total);
     assert_true(time_to_shrink(&w) > usec + USEC_PER_SEC);
 }
@@ -47,7 +47,7 @@ static void shrink_then_grow(struct world *w, uint64_t usec)
 {
     uint64_t end;
 
-    become_spare(w, MIB(1700));
+    become_spare(w, GIB(2));
     time_to_shrink(w);
     apply(w);
     set_available(w, MIB(700));
