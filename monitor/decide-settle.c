@@ -11,7 +11,7 @@
 /* Crumbs are given back after four times as long, and twice as long again for each time that they were missed
  * soon. */
 #define CRUMBS_SETTLES 4u
-#define CRUMB_FLAPS_MAX 6u
+#define CRUMB_FLAPS_MAX 4u
 /* Crumbs that are needed again within this many times their wait were given back too early: a slow leak needs
  * them after a minute, and a grow leaves more than they keep. */
 #define CRUMBS_FLAP 8u
