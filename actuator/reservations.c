@@ -68,19 +68,51 @@ uint64_t reservations_floor(const struct reservations *r)
     return sum > 0 ? base + sum : 0;
 }
 
+bool reservations_have_base(const struct reservations *r)
+{
+    for (size_t i = 0; i < RESERVATIONS_MAX; i++)
+        if (r->table[i].base > 0)
+            return true;
+    return false;
+}
+
 uint64_t reservations_base(const struct reservations *r, uint64_t needed)
 {
     return sub_floor(needed, reservations_bytes(r));
 }
 
+/* The size at which that many bytes are available. */
+static uint64_t size_for(uint64_t more, uint64_t size, uint64_t requested_size, uint64_t available)
+{
+    uint64_t there = MAX_OF(size, requested_size), pending = sub_floor(requested_size, size);
+
+    return sub_floor(there + more, available + pending);
+}
+
 uint64_t reservations_needed(const struct reservations *r, uint64_t bytes, uint64_t waiting, uint64_t size,
         uint64_t requested_size, uint64_t available, uint64_t headroom)
 {
-    uint64_t there = MAX_OF(size, requested_size), pending = sub_floor(requested_size, size);
     uint64_t floor = reservations_floor(r);
 
-    return MAX_OF(sub_floor(there + headroom + bytes + waiting, available + pending),
+    return MAX_OF(size_for(headroom + bytes + waiting, size, requested_size, available),
             floor > 0 ? floor + bytes : 0);
+}
+
+bool reservations_lower(struct reservations *r, uint64_t least, uint64_t size, uint64_t requested_size,
+        uint64_t available, uint64_t headroom)
+{
+    uint64_t used = size_for(headroom, size, requested_size, available);
+    struct reservations lower = *r;
+
+    for (size_t i = 0; i < RESERVATIONS_MAX; i++)
+        lower.table[i].base = MIN_OF(lower.table[i].base, MAX_OF(used, r->used));
+    lower.used = used;
+    if (reservations_floor(r) - reservations_floor(&lower) < least) {
+        r->used = used;
+        return false;
+    }
+    *r = lower;
+    return true;
 }
 
 char *reservations_format(const struct reservations *r)
@@ -157,6 +189,7 @@ int reservations_parse(struct reservations *r, const char *text)
             return -EBADMSG;
         n++;
     }
+    read.used = UINT64_MAX;
     *r = read;
     return 0;
 }

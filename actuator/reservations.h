@@ -16,7 +16,7 @@
 struct reservation {
     uint64_t id; /* 0: free */
     uint64_t bytes;
-    uint64_t base;  /* the size that is kept beside what is reserved, for this one; 0: not granted yet */
+    uint64_t base;  /* the size that is kept beside what is reserved: what was in use; 0: none */
     uint64_t since; /* CLOCK_BOOTTIME µs */
     uid_t uid;
     char who[RESERVATION_WHO_MAX + 1];
@@ -26,6 +26,7 @@ struct reservation {
 struct reservations {
     struct reservation table[RESERVATIONS_MAX];
     uint64_t last_id;
+    uint64_t used; /* the size in use at the last reservations_lower(); UINT64_MAX: not measured yet */
 };
 
 /* A place for it; bytes of the others count as still unused, so each has its own. -EDQUOT with a text when it
@@ -46,6 +47,15 @@ uint64_t reservations_base(const struct reservations *r, uint64_t needed);
  * than the floor and the bytes. */
 uint64_t reservations_needed(const struct reservations *r, uint64_t bytes, uint64_t waiting, uint64_t size,
         uint64_t requested_size, uint64_t available, uint64_t headroom);
+
+/* Lowers each base to the size that is in use, headroom included. The larger of this measurement and the
+ * previous one counts, so that a short dip lowers nothing. A base never rises: the memory that the holder
+ * uses is part of the size in use. Returns true when the floor fell by at least least bytes; smaller falls
+ * are deferred. */
+bool reservations_lower(struct reservations *r, uint64_t least, uint64_t size, uint64_t requested_size,
+        uint64_t available, uint64_t headroom);
+/* Returns whether any reservation has a base that can fall. */
+bool reservations_have_base(const struct reservations *r);
 
 /* For a restart: everything as text (g_free), and back. -EBADMSG: not believed, *r is untouched. */
 char *reservations_format(const struct reservations *r);

@@ -15,6 +15,8 @@
 /* The monitor's smallest headroom, when no guard says a larger one. */
 #define HEADROOM_MIN MIB(256)
 #define FD_NAME "reservation-"
+/* How often the memory in use is measured while a reservation has a base. */
+#define LOOK_USEC (5 * USEC_PER_SEC)
 
 struct slot {
     struct reserve *reserve;
@@ -34,6 +36,7 @@ struct reserve {
     char *meminfo;
     char *saved;
     struct actuator_view view;
+    uint64_t next_look; /* when the memory in use is measured next, CLOCK_MONOTONIC */
     struct reservations table;
     struct slot slots[RESERVATIONS_MAX];
 };
@@ -121,6 +124,8 @@ static void set_timer(struct reserve *r)
     for (size_t i = 0; i < RESERVATIONS_MAX; i++)
         if (r->slots[i].waiting && r->slots[i].plugging)
             next = MIN_OF(next, r->slots[i].deadline);
+    if (reservations_have_base(&r->table))
+        next = MIN_OF(next, r->next_look);
     if (next != USEC_FOREVER)
         (void)sd_event_source_set_time(r->timer, next);
     (void)sd_event_source_set_enabled(r->timer, next == USEC_FOREVER ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
@@ -148,10 +153,35 @@ void reserve_follow(struct reserve *r, const struct actuator_view *v)
     set_timer(r);
 }
 
+static uint64_t headroom_of(const struct reserve *r)
+{
+    return MAX_OF(HEADROOM_MIN, r->view.guard_headroom);
+}
+
+/* An unknown size or an unreadable meminfo lowers nothing; the next request reports the error. */
+static void lower_bases(struct reserve *r)
+{
+    const struct actuator_view *v = &r->view;
+    uint64_t floor = reservations_floor(&r->table);
+    struct meminfo m;
+
+    r->next_look = now_usec() + LOOK_USEC;
+    if (!v->host_connected || !reservations_have_base(&r->table) || meminfo_read(r->meminfo, &m) < 0 ||
+            !reservations_lower(&r->table, MAX_OF(v->memory_block_size, 1), v->size, v->requested_size,
+                    m.available, headroom_of(r)))
+        return;
+    log_debug("%s are available: lowered the floor of the reservations to %s from %s",
+            FORMAT_BYTES(m.available), FORMAT_BYTES(reservations_floor(&r->table)), FORMAT_BYTES(floor));
+    save(r);
+    publish(r);
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct reserve *r = userdata;
 
+    if (now_usec() >= r->next_look)
+        lower_bases(r);
     reserve_follow(r, &r->view);
     return 0;
 }
@@ -167,6 +197,10 @@ struct asked {
 
 static void granted(struct reserve *r, size_t i, uint64_t needed, uint64_t base)
 {
+    if (!reservations_have_base(&r->table)) {
+        r->table.used = UINT64_MAX;
+        r->next_look = now_usec() + LOOK_USEC;
+    }
     r->table.table[i].base = base;
     r->slots[i].plugging = true;
     r->slots[i].target = needed;
@@ -202,7 +236,7 @@ static int find_target(
         struct reserve *r, uint64_t bytes, uint64_t *ret_needed, uint64_t *ret_target, sd_bus_error *error)
 {
     const struct actuator_view *v = &r->view;
-    uint64_t headroom = MAX_OF(HEADROOM_MIN, v->guard_headroom), needed, target, waiting = 0;
+    uint64_t headroom = headroom_of(r), needed, target, waiting = 0;
     struct meminfo m;
     int e = meminfo_read(r->meminfo, &m);
 

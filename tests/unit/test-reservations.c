@@ -77,6 +77,47 @@ static void test_floor(void **state)
     assert_int_equal(reservations_floor(&r), 0);
 }
 
+/* A small reservation, made while much memory is in use, must not pin that memory after it is freed. */
+static void test_base_falls_with_what_is_in_use(void **state)
+{
+    struct reservations r = { .used = UINT64_MAX };
+    size_t slot, late;
+
+    assert_false(reservations_have_base(&r));
+    assert_int_equal(add(&r, 1, 1, &slot), 0);
+    r.table[slot].base = GIB(3);
+    assert_true(reservations_have_base(&r));
+    /* The first measurement alone lowers nothing, nor does a dip between two measurements. */
+    assert_false(reservations_lower(&r, MIB(128), GIB(3), GIB(3), GIB(3), MIB(256)));
+    assert_false(reservations_lower(&r, MIB(128), GIB(3), GIB(3), MIB(256), MIB(256)));
+    assert_int_equal(reservations_floor(&r), GIB(3) + 1);
+    /* Two measurements lower the base to the larger of them. */
+    assert_false(reservations_lower(&r, MIB(128), GIB(3), GIB(3), GIB(1) + MIB(256), MIB(256)));
+    assert_true(reservations_lower(&r, MIB(128), GIB(3), GIB(3), GIB(2), MIB(256)));
+    assert_int_equal(reservations_floor(&r), GIB(2) + 1);
+    assert_true(reservations_lower(&r, MIB(128), GIB(3), GIB(3), GIB(2), MIB(256)));
+    assert_int_equal(reservations_floor(&r), GIB(1) + MIB(256) + 1);
+    /* A fall of less than a memory block is deferred, and the base does not rise with what the holder uses.
+     */
+    assert_false(reservations_lower(&r, MIB(128), GIB(3), GIB(3), GIB(2) + MIB(100), MIB(256)));
+    assert_false(reservations_lower(&r, MIB(128), GIB(3), GIB(3), GIB(2) + MIB(100), MIB(256)));
+    assert_false(reservations_lower(&r, MIB(128), GIB(3), GIB(3), MIB(256), MIB(256)));
+    assert_int_equal(reservations_floor(&r), GIB(1) + MIB(256) + 1);
+    /* Each reservation has a base of its own. */
+    assert_int_equal(add(&r, 2, MIB(500), &late), 0);
+    r.table[late].base = GIB(2);
+    assert_false(reservations_lower(&r, MIB(128), GIB(3), GIB(3), MIB(900), MIB(256)));
+    reservations_drop(&r, slot);
+    assert_int_equal(reservations_floor(&r), GIB(2) + MIB(500));
+    /* Memory that is being plugged is not in use, and an impossible size overflows nothing. */
+    (void)reservations_lower(&r, MIB(128), GIB(1), GIB(3), GIB(8), MIB(256));
+    assert_true(reservations_lower(&r, MIB(128), GIB(1), GIB(3), GIB(8), MIB(256)));
+    assert_int_equal(reservations_floor(&r), MIB(500));
+    assert_false(reservations_have_base(&r));
+    reservations_drop(&r, late);
+    assert_int_equal(reservations_floor(&r), 0);
+}
+
 /* By what they say: what stands between the fields is anything. */
 static void assert_same(const struct reservations *a, const struct reservations *b)
 {
@@ -154,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quotas),
         cmocka_unit_test(test_floor),
+        cmocka_unit_test(test_base_falls_with_what_is_in_use),
         cmocka_unit_test(test_saved_and_back),
         cmocka_unit_test(test_saved_limits),
     };
