@@ -51,9 +51,10 @@ def _left_out(item):
     return not sample or (_kernel(item) == KERNELS[0] and not item.config.getoption('kernel'))
 
 
-# Before pytest-xdist, which reads the mark. The tests of a file that run on one kernel may share a guest.
+# Before pytest-xdist, which reads the mark. The tests of a file that run on one kernel may share a guest and its logs.
+# Without the prefix pytest would not take the function for a hook.
 @pytest.hookimpl(tryfirst=True, specname='pytest_collection_modifyitems')
-def group_by_guest(items):
+def pytest_group_by_guest(items):
     for item in items:
         item.add_marker(pytest.mark.xdist_group(f'{item.path.stem}-{_kernel(item)}'))
 
@@ -94,7 +95,7 @@ def installed():
 
 
 def _log_folder(item, number):
-    name = re.sub(r'[^A-Za-z0-9_.-]+', '-', item.nodeid.rpartition('/')[2].replace('::', '.')).strip('-')
+    name = re.sub(r'[^A-Za-z0-9_.-]+', '-', item.nodeid.partition('@')[0].rpartition('/')[2].replace('::', '.')).strip('-')
     folder = build_dir() / 'vm-logs' / (name if number == 1 else f'{name}.{number}')
     shutil.rmtree(folder, ignore_errors=True)
     return folder
