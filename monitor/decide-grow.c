@@ -4,37 +4,38 @@
 #include "room.h"
 
 /* Steps double from two memory blocks to 512 MiB while grows follow each other (steps of 128 MiB took 31 s
- * where 512 MiB and more took 6-18 s). More only when the measured rate asks for it, so that a burst's end
- * leaves little idle; or when so little is left that nothing can be measured any more. */
+ * where 512 MiB and more took 6-18 s). A step is larger only when the measured rate requires it, so that
+ * little memory is idle after a burst; or when too little is available to measure a rate. */
 #define STEP_STREAK_MAX MIB(512)
 #define STEP_STREAK_BLIND_MAX GIB(4)
 #define STREAK_USEC (2 * USEC_PER_SEC)
 
-/* A pressure event counts when less than this much of the headroom, in quarters, is available. */
+/* A pressure event causes a grow when less than this many quarters of the headroom are available. */
 #define PRESSURE_QUARTERS 6u
 
-/* Refaults of this many bytes a second together with this much pressure say that the working set does not
- * fit. Page cache that streams through does not refault. */
+/* At this many refaulted bytes per second and this much pressure (permyriad) the working set does not fit.
+ * Page cache of streaming I/O does not refault. */
 #define REFAULT_GROW_RATE MIB(8)
 #define REFAULT_GROW_PRESSURE 100u
 
 /* memmap: 64 bytes for each page of 4 KiB. */
 #define MEMMAP_SHARE 64u
-/* What page tables of the memory that is plugged and the driver itself take beside the memmap. */
+/* For the page tables of plugged memory and for the driver, beside the memmap. */
 #define KERNEL_ZONE_SPARE MIB(4)
 
-/* A grow that has brought nothing for this long is not waited for any more. */
+/* Stop waiting for a grow that has plugged nothing for this long. */
 #define GROW_FORGET_USEC (10 * USEC_PER_SEC)
 
-/* A plug that has brought no block for this long has failed in the driver, which by itself tries again after
- * 50 s only. A new requested size makes it try at once. Under TCG a block takes some 10 ms. */
+/* A plug without a new block for this long has failed in the driver. The driver retries after 50 s, but at
+ * once when the requested size changes. Under TCG a block takes some 10 ms. */
 #define PLUG_STUCK_USEC (500 * USEC_PER_MSEC)
 
-/* When the blocks that are asked for a kernel that is low do not make the kernel zones larger (the actuator
- * is set to leave the policy alone), the monitor waits longer each time. */
+/* Blocks for a low kernel do not enlarge the kernel zones when the actuator's configuration leaves the
+ * onlining policy alone. The monitor then doubles the time between its requests, within these bounds. */
 #define KERNEL_LOW_MIN_USEC (2 * USEC_PER_SEC)
 #define KERNEL_LOW_IN_VAIN_USEC (60 * USEC_PER_SEC)
-/* When the standing blocks do not come online in ZONE_MOVABLE, more of them would not either. */
+/* When the standing blocks do not come online in ZONE_MOVABLE, more blocks would not either: wait this
+ * long. */
 #define STANDING_IN_VAIN_USEC (3600 * USEC_PER_SEC)
 #define KERNEL_LOW_MAX_USEC (3600 * USEC_PER_SEC)
 
@@ -57,7 +58,7 @@ static bool plug_is_stuck(const struct decide_view *v)
     return v->pending > v->coming;
 }
 
-/* Did the block that was asked for the kernel zones reach them? */
+/* Checks whether the block requested for the kernel zones has reached them. */
 static void follow_kernel_low(struct decide_state *s, const struct decide_view *v)
 {
     if (s->kernel_low_managed == 0 || v->pending > 0 || v->sample->in_flight || !v->sample->have_zones)
@@ -74,8 +75,8 @@ static void follow_kernel_low(struct decide_state *s, const struct decide_view *
     s->kernel_low_until = v->now + s->kernel_low_usec;
 }
 
-/* Did the blocks that were asked for reach ZONE_MOVABLE? With Onlining=keep they may all go to a kernel zone.
- */
+/* Checks whether the requested standing blocks have reached ZONE_MOVABLE. With Onlining=keep they may all go
+ * to a kernel zone. */
 static void follow_standing(struct decide_state *s, const struct decide_view *v)
 {
     if (!s->standing_asked || v->pending > 0 || v->sample->in_flight || !v->sample->have_zones)
@@ -101,8 +102,8 @@ void decide_follow_grow(struct decide_state *s, const struct decide_view *v)
         s->grow_asked = 0;
 }
 
-/* The most that the kernel zones can pay the memmap for, without going under their min watermark. Clean page
- * cache in them is given up for it, but not in an instant: half of it counts. */
+/* The most bytes whose memmap fits in the kernel zones above their min watermark. The kernel reclaims clean
+ * page cache there, but not at once: half of it counts. */
 static uint64_t kernel_zones_allow(const struct decide_sample *p)
 {
     uint64_t free_now, spare;
@@ -120,7 +121,7 @@ static bool kernel_is_low(const struct decide_state *s, const struct decide_view
            room_kernel_is_low(&v->sample->zones, v->reserve) && v->now >= s->kernel_low_until;
 }
 
-/* What is missing of the standing blocks in ZONE_MOVABLE: blocks that went to a kernel zone are no help. */
+/* The bytes that ZONE_MOVABLE lacks of the standing blocks. Blocks in a kernel zone do not count. */
 static uint64_t standing_missing(const struct decide_view *v)
 {
     uint64_t movable = MIN_OF(v->sample->zones.movable_managed, v->sample->size);
@@ -158,7 +159,7 @@ static enum decide_why need(const struct decide_state *s, const struct decide_vi
     return _DECIDE_WHY_INVALID;
 }
 
-/* What goes in half of a round trip at a rate. */
+/* The bytes consumed at a rate in half a round trip. */
 static uint64_t cover(const struct decide_view *v, uint64_t rate)
 {
     uint64_t bytes;
@@ -178,8 +179,9 @@ static uint64_t step_wanted(const struct decide_state *s, const struct decide_vi
         return bytes_round_up(standing_missing(v), block, &wanted) < 0 ? block : wanted;
     if (why == DECIDE_KERNEL_LOW || plug_is_stuck(v))
         return block;
-    /* What goes until it is here is in the projection; this goes until the next one can be, and the
-     * projection has some of that too. At a line nothing goes: the rate of the burst before it counts. */
+    /* The projection covers consumption until this step is plugged, and some of the time after it. cover()
+     * adds the rest until the next step can be plugged. Tasks held at a line consume nothing, so the rate of
+     * the burst before counts. */
     if (__builtin_add_overflow(deficit, cover(v, why == DECIDE_HELD ? s->burst_rate : v->rate), &wanted))
         wanted = UINT64_MAX / 2;
     wanted = MAX_OF(wanted, streak);
@@ -216,13 +218,13 @@ static void commit_grow(struct decide_state *s, const struct decide_view *v, enu
     s->shrinking = false;
 }
 
-/* What the kernel zones can pay for. When that is less than a block, one block is asked for all the same: the
- * driver fails cleanly, and a failed plug is asked for again. Waiting would have no end. */
+/* Limits a step to the memory whose memmap fits in the kernel zones. When not even one block fits, it asks
+ * for one block: the driver fails cleanly and the monitor asks again. Waiting for room would never end. */
 static uint64_t payable(
         const struct decide_state *s, const struct decide_view *v, uint64_t wanted, struct decision *d)
 {
     const struct decide_sample *p = v->sample;
-    /* What is pending has still to be paid for. */
+    /* The pending memory still needs its memmap. */
     uint64_t allow = sub_floor(bytes_round_down(kernel_zones_allow(p), p->memory_block_size), v->pending);
 
     if (allow >= MIN_OF(wanted, p->memory_block_size))
@@ -233,7 +235,7 @@ static uint64_t payable(
     return MIN_OF(wanted, p->memory_block_size);
 }
 
-/* Growth that is not urgent does not stand in the way of anything else. */
+/* While a grow that is not urgent has to wait, the decision may shrink. */
 static bool is_urgent(enum decide_why why)
 {
     return why != DECIDE_KERNEL_FLOOR && why != DECIDE_KERNEL_LOW && why != DECIDE_STANDING;

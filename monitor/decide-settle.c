@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* How much was in use of late, and for how long that has to be remembered. */
+/* The recent peaks of demand, and the settle time: how long memory must be spare before a shrink. */
 #include "decide-internal.h"
 
 #define SETTLE_FACTOR_MAX 4u
-/* The settle time is how long this much has to be spare; twice as much is given back in half of it. A deep
- * fall of demand is the end of a phase more often than a small one, and costs more while it is kept: at the
- * same number of resizes a recorded build took some 3 GiB min less than with one time for all. */
+/* The settle time applies to this much spare memory; twice as much is given back after half of it. A deep
+ * fall of demand ends a phase more often than a small one does, and waiting costs more memory: with the same
+ * number of resizes, a recorded build took some 3 GiB·min less than with one settle time for all. */
 #define SETTLE_SPARE MIB(700)
 #define SETTLE_LEAST_PART 2u
-/* Crumbs are given back after four times as long, and twice as long again for each time that they were missed
- * soon. */
+/* A small step needs four settle times, doubled for each recent small step that a grow followed soon. */
 #define CRUMBS_SETTLES 4u
 #define CRUMB_FLAPS_MAX 4u
-/* Crumbs that are needed again within this many times their wait were given back too early: a slow leak needs
- * them after a minute, and a grow leaves more than they keep. */
+/* A grow within this many times the wait of a small step means that the step was too early: a slow leak needs
+ * the memory again after a minute, and a grow leaves more than a small step keeps. */
 #define CRUMBS_FLAP 8u
-/* A longer settle time is kept for this many of its own, then halved. */
+/* A doubled settle time is halved after this many times its own length. */
 #define SETTLE_KEPT 2u
-/* Demand that comes back each time as soon as it was halved has a period: each time after the first it
- * is believed for twice as long. */
+/* Demand that returns soon after each halving is periodic: from the second time on, each doubles the time
+ * until the next halving. */
 #define RELAPSES_FREE 1u
 #define RELAPSES_MAX 8u
 
@@ -69,7 +68,7 @@ bool decide_settled_peak(
 
         if (p->time == 0 || p->time > v->now || spare < decide_worth(v))
             return false;
-        window = sub_floor(v->now, p->time + slot_usec(v)); /* in which no more than peak was in use */
+        window = sub_floor(v->now, p->time + slot_usec(v)); /* in which demand stayed within peak */
         if (window >= decide_settle_least(settle) &&
                 spare / MIB(1) * window >= SETTLE_SPARE / MIB(1) * settle) {
             *ret_peak = peak;
@@ -80,8 +79,8 @@ bool decide_settled_peak(
     return false;
 }
 
-/* Would half the settle time have given memory back that was needed again soon? The least that it would have
- * kept is on trial: a larger peak before it says nothing. */
+/* Returns true when half the settle time would have given back memory that is needed now. It tests the
+ * smallest peak of demand that half the settle time would have found settled. */
 static bool half_would_flap(struct decide_state *s, const struct decide_view *v, uint64_t half)
 {
     uint64_t peak;
@@ -98,8 +97,8 @@ static bool half_would_flap(struct decide_state *s, const struct decide_view *v,
     return true;
 }
 
-/* Takes the demand of a sample, and shortens a settle time that is not needed any more. Demand while memory
- * is being plugged or unplugged is not to be trusted: the counters do not move together. */
+/* Takes the demand of a sample, and halves a doubled settle time when it is no longer needed. While memory is
+ * being plugged or unplugged the kernel's counters do not change together, so the demand is ignored. */
 void decide_follow_settle(struct decide_state *s, const struct decide_view *v, bool steady)
 {
     uint64_t base = v->config->settle_usec, half = MAX_OF(base, s->settle_usec / 2);
@@ -126,8 +125,8 @@ uint64_t decide_crumbs_usec(const struct decide_state *s, uint64_t settle)
     return CRUMBS_SETTLES * settle << s->crumb_flaps;
 }
 
-/* What was given back was needed again before it had been of use: from now on the peaks of twice the time are
- * remembered, which is the floor of what may be given back. */
+/* After a grow within a settle time of the last shrink (a flap), doubles the settle time. The peaks of the
+ * longer time then limit what a shrink may give back. */
 void decide_note_flap(struct decide_state *s, const struct decide_view *v)
 {
     if (s->crumbs_given > 0) {
@@ -139,7 +138,7 @@ void decide_note_flap(struct decide_state *s, const struct decide_view *v)
     if (s->last_shrink == 0)
         return;
     if (v->now > s->last_shrink + s->settle_usec) {
-        /* The host had the use of it. Demand that comes and goes by chance does not keep the time long. */
+        /* The host could use the memory meanwhile, so this is no flap, and a doubled time is not needed. */
         s->settle_usec = MAX_OF(s->settle_usec / 2, v->config->settle_usec);
         s->last_shrink = 0;
         return;
@@ -151,5 +150,5 @@ void decide_note_flap(struct decide_state *s, const struct decide_view *v)
     s->settle_usec = MIN_OF(s->settle_usec * 2, v->config->settle_usec * SETTLE_FACTOR_MAX);
     s->settle_since = v->now;
     s->trial_since = 0;
-    s->last_shrink = 0; /* one shrink is one flap at most */
+    s->last_shrink = 0; /* a shrink counts as one flap at most */
 }

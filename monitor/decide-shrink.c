@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 #include "decide-internal.h"
 
-/* Calm: stalled less than 1 % of the last 10 s and 2 % of the last minute, and the last 10 s no worse than
- * the minute. */
+/* The guest is calm when tasks stalled for less than 1 % of the last 10 s and 2 % of the last minute, when
+ * the last 10 s are at most 0.5 % above the minute, and when refaults are low (bytes per second). */
 #define CALM_PRESSURE10 100u
 #define CALM_PRESSURE60 200u
 #define CALM_RISING 50u
 #define CALM_REFAULT_RATE MIB(4)
 
-/* Between the end of a step and the next one: available has to show what the step cost. */
+/* Between the end of a step and the next step, available memory must show what the step cost. */
 #define STEP_PAUSE_USEC DECIDE_AFTERMATH_USEC
 
-/* A step that is worth its trouble, above the headroom; what is less is crumbs. */
+/* A regular step needs the headroom plus this as spare memory; a small step gives back less. */
 #define WORTH_MORE MIB(640)
 
-/* The host has kicked a stuck driver for 30 s before this begins. */
+/* The back-off begins after the host has retried a stuck unplug for 30 s. */
 #define BACK_OFF_MIN_USEC (10 * USEC_PER_SEC)
 #define BACK_OFF_REST_USEC (600 * USEC_PER_SEC)
 #define BACK_OFF_MAX_USEC (3600 * USEC_PER_SEC)
 
-/* Without pressure to look at, what is left has to be quiet for longer. */
+/* Without pressure statistics, memory must be spare for this many times longer. */
 #define BLIND_SETTLE_FACTOR 4u
 
-/* Page cache goes a little at a time (64 MB take 0.1-0.7 s), and a step is not put off for it for ever. */
+/* Reclaim of page cache is split (64 MB take 0.1-0.7 s), and delays a step only this many times. */
 #define SQUEEZE_MAX MIB(128)
 #define SQUEEZE_MIN MIB(16)
 #define SQUEEZE_TRIES 4u
@@ -37,8 +37,8 @@ uint64_t decide_worth(const struct decide_view *v)
     return v->headroom + WORTH_MORE;
 }
 
-/* Less than a memory block that something holds (seen: the last 4 MiB, for minutes) is not worth asking again
- * soon; a step that gave a part of what was asked is no reason to ask less often. */
+/* When less than a memory block stays plugged (seen: the last 4 MiB, for minutes), the next request waits
+ * long. After a step that unplugged at least a memory block, the back-off does not double. */
 static void shrink_got_stuck(struct decide_state *s, const struct decide_view *v)
 {
     bool moved = sub_floor(s->shrink_from, v->sample->size) >= v->sample->memory_block_size;
@@ -50,8 +50,8 @@ static void shrink_got_stuck(struct decide_state *s, const struct decide_view *v
     s->back_off_size = v->sample->size;
 }
 
-/* What was plugged since is not what held the step: that may go. (Seen: 8 MiB that stayed kept 768 MiB more
- * for ten minutes.) */
+/* Memory plugged after the stuck step did not block it, so it may be unplugged. (Seen: 8 MiB that stayed
+ * plugged kept 768 MiB more for ten minutes.) */
 static bool backing_off(const struct decide_state *s, const struct decide_view *v)
 {
     return v->now < s->back_off_until &&
@@ -89,8 +89,8 @@ static bool calm(const struct decide_view *v)
     return !v->sample->have_vmstat || v->refault_rate < CALM_REFAULT_RATE;
 }
 
-/* The largest step up to wanted that leaves the headroom and the step once more: a size below what is in use
- * does not get stuck, it gets somebody killed. */
+/* The largest step up to wanted after which available is still at least headroom + step: a shrink below the
+ * memory in use does not get stuck, it makes the kernel OOM-kill processes. */
 static uint64_t step_possible(const struct decide_state *s, const struct decide_view *v, uint64_t wanted)
 {
     const struct decide_sample *p = v->sample;
@@ -100,14 +100,13 @@ static uint64_t step_possible(const struct decide_state *s, const struct decide_
     step = MIN_OF(step, wanted);
     if (rest <= step)
         return bytes_round_down(rest, p->block_size);
-    /* A part of a memory block cannot be offlined, so it gives the host less and costs fragmentation: whole
-     * ones. */
+    /* Linux offlines whole memory blocks only. A part of one gives the host less and causes fragmentation. */
     return bytes_round_down(step, MIN_OF(p->memory_block_size, DECIDE_SHRINK_STEP_MAX));
 }
 
-/* What could go when no more is used than at the worst of the last window. Memory for another burst is kept,
- * but no more than a step keeps: else 640 MiB stayed for two minutes after a burst at 100 MB/s with a round
- * trip of 2 s. */
+/* The step (bytes) that keeps the peak of demand in the last window (µs), plus memory for another burst, but
+ * not more than a regular step keeps: otherwise 640 MiB stayed plugged for two minutes after a burst at 100
+ * MB/s with a round trip of 2 s. */
 static uint64_t crumbs_over(const struct decide_state *s, const struct decide_view *v, uint64_t window)
 {
     uint64_t peak = decide_peak(s, v, window);
@@ -138,7 +137,7 @@ static void commit_shrink(
     s->trend.last_available = s->shrink_leaves + decide_reserved(v->sample) + v->sample->meminfo.swap_free;
 }
 
-/* The host asks, or an administrator has set a max size under the size. */
+/* Shrinks to the size that the host asks for, or to a max size below the size. */
 static bool shrink_to_order(struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
     uint64_t target = MIN_OF(v->sample->shrink_to, v->upper), bytes;
@@ -154,7 +153,7 @@ static bool shrink_to_order(struct decide_state *s, const struct decide_view *v,
     return true;
 }
 
-/* The step that quiet of this long allows; 0: not yet. */
+/* The step (bytes) that the quiet time so far allows; 0: none yet. */
 static uint64_t step_settled(const struct decide_state *s, const struct decide_view *v, bool *ret_crumbs)
 {
     uint64_t settle = s->settle_usec * (v->sample->have_pressure ? 1 : BLIND_SETTLE_FACTOR);
@@ -173,8 +172,8 @@ static uint64_t step_settled(const struct decide_state *s, const struct decide_v
     return crumbs_over(s, v, crumbs);
 }
 
-/* What a step takes that is not free now would have to be reclaimed in the middle of it: squeeze it before,
- * as long as nobody misses it. With swap in use anonymous memory could go as well. */
+/* Returns how much cold page cache to reclaim before a step, so that the kernel need not reclaim it during
+ * the unplug. 0 while swap is in use: the reclaim could swap out anonymous memory. */
 static uint64_t squeeze_before(struct decide_state *s, const struct decide_view *v, uint64_t step)
 {
     const struct meminfo *m = &v->sample->meminfo;
@@ -228,7 +227,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
     d->why = DECIDE_SPARE;
     commit_shrink(s, v, d, bytes);
     if (crumbs) {
-        /* Crumbs that are missed soon make crumbs wait longer, and nothing else. */
+        /* A grow soon after a small step delays the next small step, but does not double the settle time. */
         s->crumbs_given = v->now;
         s->last_shrink = 0;
     }

@@ -3,51 +3,51 @@
 
 #include "room.h"
 
-/* Before any grow was measured. Seen: 50-100 ms under TCG from the event to the first new memory. */
+/* Until a grow was measured. Seen under TCG: 50-100 ms from the event to the first plugged memory. */
 #define ROUND_TRIP_DEFAULT_USEC (200 * USEC_PER_MSEC)
 #define ROUND_TRIP_MAX_USEC (5 * USEC_PER_SEC)
 
-/* Stall that our own unplug makes (migration) may be accounted a little after it. */
+/* The kernel may account the stall of an unplug (page migration) up to this long after its end. */
 #define OWN_STALL_USEC (2 * USEC_PER_SEC)
 #define RISING_HOLD_USEC USEC_PER_SEC
 
-/* Nothing we could do helps, so there is no need to look every 20 ms. */
+/* While no grow is possible, sampling every 20 ms does not help. */
 #define HELPLESS_INTERVAL_USEC (250 * USEC_PER_MSEC)
 #define CHANGE_INTERVAL_USEC (100 * USEC_PER_MSEC)
-/* With memory to give back, a second too late is a second that the host pays for. */
+/* While memory is spare, a late sample delays the shrink. */
 #define SETTLING_INTERVAL_USEC (500 * USEC_PER_MSEC)
 
-/* With the guard armed, a burst that begins between two samples crosses its line, which is an event that
- * wakes the monitor: while nothing falls, fewer samples suffice. */
+/* With the guard armed, a burst between two samples crosses a line, and this event wakes the monitor. Fewer
+ * samples suffice while available memory does not fall. */
 #define GUARDED_IDLE_INTERVAL_USEC (1250 * USEC_PER_MSEC)
 #define IDLE_RATE MIB(16)
 
-/* Nothing touches memory faster than this many times what was measured at the start, which on a busy machine
- * may be a quarter of what it can. Beyond it the kernel's books are out of step: an unplug by hand takes
- * pages off MemFree before MemTotal, and its new requested size is heard of some 30 ms later (seen: 25.7 GB/s
- * in an idle guest, which was answered by a grow). */
+/* A rate above this many times the one measured at start is not real; on a busy machine the measurement may
+ * be a quarter of the true rate. Such rates come from counters that do not change together: a manual unplug
+ * lowers MemFree before MemTotal, and the new requested size arrives some 30 ms later (seen: 25.7 GB/s in an
+ * idle guest, which caused a grow). */
 #define BELIEVED_RATES 8u
 
-/* The guard is the airbag: its line lies behind the headroom, where the brake should have worked. */
+/* The guard keeps this many quarters of the headroom free, so that the monitor grows before a line holds. */
 #define GUARD_QUARTERS 3u
-/* Each plug releases the held tasks for a moment: a hold that resumes this soon is still the same hold. */
+/* Each plug releases the held tasks for a moment. A hold that resumes within this time is the same hold. */
 #define HOLD_GAP_USEC (300 * USEC_PER_MSEC)
 
-/* A host that refuses the standing blocks is asked again by its `room`, else after this. */
+/* After a refusal of the standing blocks, ask again on the host's `room`, or after this time. */
 #define STANDING_RETRY_USEC (30 * USEC_PER_SEC)
 
-/* Plugged blocks in kernel zones for which the standing blocks in ZONE_MOVABLE are kept beside them. */
+/* Up to this much plugged memory in kernel zones stays plugged beside the standing blocks in ZONE_MOVABLE. */
 #define STANDING_KERNEL_MAX MIB(512)
 
-/* A burst is remembered less by a quarter in this time. */
+/* The burst rate decays by a quarter in this time. */
 #define BURST_DECAY_USEC (10 * USEC_PER_SEC)
 #define LEAD_MAX GIB(1)
 
-/* While processes run where no line stands, nothing but a sample sees what they take. */
+/* Only samples show the consumption of processes in the root cgroup, which has no memory.high. */
 #define UNGUARDED_INTERVAL_USEC (250 * USEC_PER_MSEC)
 
-/* Of the kernel zones, for the kernel, where boot memory is not known: of a boot memory of 1 GiB enough for
- * 300 MB of pipes. */
+/* The kernel's reserve as a part of the kernel zones, when boot memory is unknown: with a boot memory of 1
+ * GiB it suffices for 300 MB of pipes. */
 #define KERNEL_FLOOR_EIGHTHS 3u
 #define KERNEL_FLOOR_MAX MIB(384)
 
@@ -70,8 +70,9 @@ uint64_t decide_profile_settle(enum decide_profile p)
     return profiles[p].settle_usec;
 }
 
-/* Automatic: a part of the guest and at least 256 MiB (192 survived every measured burst; a third more for
- * the kernel zones), at most 768 MiB: what a burst takes in a round trip does not grow with the guest. */
+/* The automatic headroom is a part of MemTotal, at least 256 MiB (192 MiB survived every measured burst; a
+ * third more for the kernel zones) and at most 768 MiB: what a burst takes in a round trip does not depend on
+ * the guest's size. */
 uint64_t decide_headroom(const struct decide_config *c, uint64_t total)
 {
     if (c->headroom > 0)
@@ -92,7 +93,7 @@ static uint64_t round_trip(const struct decide_state *s, uint64_t now)
     return MIN_OF(longest, ROUND_TRIP_MAX_USEC);
 }
 
-/* What falls at a rate in a time; saturates. */
+/* The bytes consumed at a rate in a time (µs); saturates. */
 static uint64_t consumed_in(uint64_t rate, uint64_t usec)
 {
     uint64_t product;
@@ -102,7 +103,7 @@ static uint64_t consumed_in(uint64_t rate, uint64_t usec)
     return product / USEC_PER_SEC;
 }
 
-/* How long until three quarters of the headroom could be all that is left, at the fastest rate plausible. */
+/* The time (µs) in which available memory can fall to three quarters of the headroom at the fastest rate. */
 static uint64_t danger_interval(
         const struct decide_config *c, uint64_t available, uint64_t headroom, uint64_t rate)
 {
@@ -116,7 +117,7 @@ static uint64_t danger_interval(
     return CLAMP_TO(usec, DECIDE_INTERVAL_MIN_USEC, DECIDE_INTERVAL_MAX_USEC);
 }
 
-/* How long until the projection reaches the headroom when it goes on as it does. */
+/* The time (µs) in which the projection reaches the headroom at the current rate. */
 static uint64_t interval_at_rate(uint64_t spare, uint64_t rate)
 {
     if (spare / MAX_OF(rate, 1) >= DECIDE_INTERVAL_MAX_USEC / USEC_PER_SEC)
@@ -144,7 +145,7 @@ static void take_history(struct decide_state *s, struct decide_view *v)
     v->refault_rate = trend_refault_rate(&s->trend, v->now, 10 * USEC_PER_SEC);
 }
 
-/* Just after the end of an unplug its last pages are still being accounted. */
+/* The kernel accounts the last pages of an unplug after its end. */
 static enum trend_change change_of(const struct decide_state *s, const struct decide_sample *p, uint64_t now)
 {
     if (s->shrinking || p->requested_size < p->size ||
@@ -153,8 +154,8 @@ static enum trend_change change_of(const struct decide_state *s, const struct de
     return p->requested_size > p->size ? TREND_PLUGGING : TREND_STEADY;
 }
 
-/* Where memory takes long to come, the headroom has to last for a part of that, at the rate of the bursts of
- * the last half minute or so. */
+/* The addition to the headroom for a long round trip: a quarter of what a burst takes beyond the default
+ * round trip, at the rate of the bursts of about the last half minute. */
 static uint64_t lead(struct decide_state *s, uint64_t now)
 {
     if (now < s->burst_time || now >= s->burst_time + MAX_OF(BURST_DECAY_USEC, s->settle_usec)) {
@@ -173,11 +174,11 @@ static uint64_t kernel_reserve(const struct decide_sample *p, uint64_t upper)
     return MIN_OF(p->zones.kernel_managed / 8 * KERNEL_FLOOR_EIGHTHS, KERNEL_FLOOR_MAX);
 }
 
-/* User memory goes to the movable zone first and comes out of the kernel zones when that is full, which then
- * cannot give anything to the kernel: 300 MB of pipe buffers after 3 GB of anonymous memory were killed with
- * a headroom of 384 MiB. What the kernel reserves in its zones by itself (lowmem_reserve) is not in
- * MemAvailable; what is missing of the reserve is not usable either, but for a part of the headroom, which
- * covers both. Clean page cache in the kernel zones counts as free. */
+/* User memory fills ZONE_MOVABLE first and then the kernel zones, which then have nothing left for the
+ * kernel: with a headroom of 384 MiB, 300 MB of pipe buffers after 3 GB of anonymous memory were OOM-killed.
+ * MemAvailable does not contain the kernel's own reserve (lowmem_reserve). The part of v->reserve beyond it
+ * is not usable either, except for a part of the headroom, which covers both. Clean page cache in the kernel
+ * zones counts as free. */
 static uint64_t usable(const struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
@@ -192,8 +193,9 @@ static uint64_t usable(const struct decide_view *v)
     return MIN_OF(v->available, movable + sub_floor(kernel, missing) + v->headroom);
 }
 
-/* The driver unplugs from ZONE_MOVABLE before it does from the kernel zones: a few blocks there stay plugged,
- * so that the standing blocks do not go in their place. When there are many, the shrink goes on. */
+/* The driver unplugs from ZONE_MOVABLE before it unplugs from the kernel zones. A few blocks in the kernel
+ * zones therefore stay plugged, so that the driver does not unplug the standing blocks in their place. With
+ * many blocks there, the shrink continues. */
 static uint64_t lowest_standing(const struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
@@ -204,7 +206,7 @@ static uint64_t lowest_standing(const struct decide_view *v)
     return v->standing + kernel;
 }
 
-/* The sizes that are allowed now. */
+/* Fills the limits of the size. */
 static void look_at_limits(const struct decide_config *c, struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
@@ -218,9 +220,8 @@ static void look_at_limits(const struct decide_config *c, struct decide_view *v)
         v->reserve = kernel_reserve(p, v->upper);
 }
 
-/* What the tasks held at a line have not been able to take yet, at the rate of the burst that led there.
- * While they wait nothing falls, so the measured rate decays, and the growth that is asked for is too small.
- */
+/* What the tasks held at a line would have taken, at the rate of the burst that led there. While they wait,
+ * available memory does not fall and the measured rate decays, so a grow by that rate would be too small. */
 static uint64_t held_back(struct decide_state *s, const struct decide_view *v)
 {
     if (v->sample->guard_held) {
@@ -235,8 +236,9 @@ static uint64_t held_back(struct decide_state *s, const struct decide_view *v)
             consumed_in(s->burst_rate, v->now - s->held_since + v->round_trip), v->sample->meminfo.total / 2);
 }
 
-/* Memory on its way counts as present; the rate tells what is taken meanwhile. A later sample is no reason to
- * ask now: the next one is scheduled before the projection reaches the headroom. */
+/* Projects available memory over a round trip: coming memory counts as available, minus the consumption at
+ * the current rate. The sampling interval does not count: the next sample is scheduled before the projection
+ * reaches the headroom. */
 static void project(struct decide_state *s, struct decide_view *v)
 {
     uint64_t ready = v->usable + v->coming, held = held_back(s, v);
@@ -287,9 +289,9 @@ static enum channel_level level_of(
     return CHANNEL_LEVEL_NORMAL;
 }
 
-/* Disarm the guard at the max size only: no memory could release the tasks held at a line. While the last
- * plug is still under way the guard stays armed. The headroom in force also contains lead(), which follows
- * bursts: in the guard's line it would hold a burst for the memory that this burst is to use. */
+/* The headroom to arm the guard with. At the max size it is disarmed, since no plug could release held tasks;
+ * while the last plug is under way it stays armed. v->headroom also contains lead(), which follows bursts: in
+ * the guard's line it would hold a burst back from the memory meant for that burst. */
 static uint64_t guard_of(const struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
@@ -366,10 +368,10 @@ uint64_t decide_reserved(const struct decide_sample *p)
     return p->have_zones ? p->zones.kernel_reserve : 0;
 }
 
-/* The kernel takes its reserve off MemAvailable. The reserve moves with the size, which is no consumption, so
- * it is added back. The sampler reads meminfo and zoneinfo one after the other; when the reserve moves in
- * between, the sum is wrong by as much as it moved. (Measured: 3 GB/s of apparent consumption when the
- * actuator wrote the ratio.) */
+/* The kernel subtracts its reserve from MemAvailable. The reserve changes with the size, which is no
+ * consumption, so the caller adds it back. The sampler reads meminfo and zoneinfo one after the other; when
+ * the reserve changes in between, the sum is wrong by that change. (Measured: 3 GB/s of apparent consumption
+ * when the actuator wrote the ratio.) */
 static bool follow_available(struct decide_state *s, const struct decide_sample *p, uint64_t now,
         uint64_t available, enum trend_change change, uint64_t most)
 {
@@ -384,8 +386,8 @@ static bool follow_available(struct decide_state *s, const struct decide_sample 
     return good;
 }
 
-/* While memory is unplugged available falls before MemTotal does, by all of the step at most: what it falls
- * beyond that, somebody takes. */
+/* While memory is unplugged, available memory falls before MemTotal, by the step at most. A fall beyond the
+ * step is consumption. */
 static bool follow_memory(
         const struct decide_config *c, struct decide_state *s, const struct decide_sample *p, uint64_t now)
 {

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "trend.h"
 
-/* A rate seen once is believed less with time: half of it after this. Long enough to bridge the gaps that
- * throttling and page-cache writeback make in a surge, short enough that a burst that is over asks for
- * nothing more. */
+/* A measured rate decays by half in this time: long enough to bridge the pauses of a surge through throttling
+ * and page-cache writeback, short enough to plug nothing more after a burst. */
 #define RATE_HALF_LIFE_USEC (400 * USEC_PER_MSEC)
 
-/* No rate is told from readings closer than this. Measured: 0.6 ms apart (a pressure event right after the
- * timer), MemFree and the file pages 6 MiB out of step with each other while a file streams: 10 GB/s of
- * "consumption", and 2 to 5 GiB plugged for it. */
+/* Readings closer than this give no rate. Measured: in readings 0.6 ms apart (a pressure event right after
+ * the timer), MemFree and the file pages differed by 6 MiB while a file streamed: 10 GB/s of "consumption",
+ * for which 2 to 5 GiB were plugged. */
 #define RATE_WINDOW_USEC (10 * USEC_PER_MSEC)
 
 static uint64_t rate_decayed(uint64_t rate, uint64_t elapsed)
@@ -23,7 +22,7 @@ static uint64_t rate_decayed(uint64_t rate, uint64_t elapsed)
     return rate - rate / (2 * RATE_HALF_LIFE_USEC) * rest;
 }
 
-/* What was taken while a step hid it comes to light when the step is over: MemTotal's fall is ours. */
+/* Consumption that the step hid counts after the step: the fall of MemTotal is subtracted as the unplug's. */
 static uint64_t rate_now(
         const struct trend *t, uint64_t elapsed, uint64_t available, uint64_t total, enum trend_change change)
 {
@@ -89,7 +88,7 @@ void trend_commit(struct trend *t, uint64_t now)
     t->count = MIN_OF(t->count + 1, TREND_SLOTS);
 }
 
-/* The youngest slot that is at least window old, else the oldest there is. NULL: no history. */
+/* The newest slot that is at least window old, else the oldest slot; NULL without history. */
 static const struct trend_slot *slot_before(const struct trend *t, uint64_t now, uint64_t window)
 {
     for (uint32_t i = 0; i < t->count; i++)

@@ -3,63 +3,62 @@
 
 #include "macro.h"
 
-/* What the samples of the last minute say together. Pure; times in µs of one monotonic clock. */
+/* Rates and sums over the samples of the last minute. Pure; times are µs of one monotonic clock. */
 
 #define TREND_SLOTS 64u
 #define TREND_SLOT_USEC USEC_PER_SEC
 
 struct trend_slot {
     uint64_t time;
-    uint64_t stall;   /* PSI some total without our own unplugs', µs */
+    uint64_t stall;   /* PSI some total without that of the monitor's own unplugs, µs */
     uint64_t refault; /* refaulted bytes since boot */
 };
 
 struct trend {
-    struct trend_slot slots[TREND_SLOTS]; /* ring, one a second at most, oldest overwritten */
+    struct trend_slot slots[TREND_SLOTS]; /* ring, at most one per second, the oldest is overwritten */
     uint32_t next;
     uint32_t count;
 
     uint64_t last_time;
     uint64_t last_available;
     uint64_t last_total;
-    uint64_t rate; /* bytes a second at which available falls, plugged memory not counted; decays */
+    uint64_t rate; /* bytes per second at which available falls, without plugged memory; decays */
 
     uint64_t raw_stall; /* last PSI total as read */
-    uint64_t stall;     /* sum of its growth outside of our own unplugs */
+    uint64_t stall;     /* sum of its growth outside of the monitor's own unplugs */
     bool have_stall;
     uint64_t refault;
 };
 
-/* What the size of the guest does while a reading is taken. */
+/* How the size of the guest changes at a reading. */
 enum trend_change {
     TREND_STEADY,
     TREND_PLUGGING,
     TREND_UNPLUGGING,
-    TREND_STEPPING, /* unplugging, and available is given without what the step takes: a fall is one */
+    TREND_STEPPING, /* unplugging, and available is passed without the step: a fall is consumption */
     _TREND_CHANGE_MAX,
     _TREND_CHANGE_INVALID = -EINVAL,
 };
 
-/* Takes one meminfo reading. A step back of the clock forgets the rate and returns false. While memory is
- * plugged MemTotal rises before MemAvailable does, and while it is unplugged MemAvailable falls first
- * (seen: 2.4 GB/s of "consumption" in an idle guest), so of a change only what is certain counts: a fall
- * while plugging, nothing while unplugging. A reading too soon after the last one leaves the rate as it is.
- * A rate above most (bytes a second) is taken for most.
- */
+/* Takes one meminfo reading. Returns false and resets the rate when the clock went back. During a plug
+ * MemTotal rises before MemAvailable, and during an unplug MemAvailable falls before MemTotal (seen: 2.4 GB/s
+ * of "consumption" in an idle guest), so only certain consumption counts: a fall during a plug, nothing
+ * during an unplug. A reading too soon after the last one leaves the rate unchanged. The rate is limited to
+ * most (bytes per second). */
 bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t total, enum trend_change change,
         uint64_t most);
 
-/* Takes a PSI total; own: an unplug of ours is under way or just over, its stall is not the workload's.
- * Returns the growth that was counted. A total that goes back starts afresh. */
+/* Takes a PSI total (µs) and returns the counted growth. own: an unplug of the monitor's is under way or just
+ * over; its stall does not count. After a total that went back, growth counts from the new total. */
 uint64_t trend_stall(struct trend *t, uint64_t total, bool own);
 void trend_refault(struct trend *t, uint64_t bytes);
 
-/* Closes the sample: remembers a slot when the last one is a second old. */
+/* Ends the sample: stores a slot when the last one is a second old. */
 void trend_commit(struct trend *t, uint64_t now);
 
-/* Share of time stalled over the last window (permyriad), from differences of total=: the kernel's averages
- * decay slowly after a surge. With less history than the window, what there is counts over the whole window.
- */
+/* Share of time stalled in the last window (permyriad), from differences of total=, since the kernel's
+ * averages decay slowly after a surge. With less history than the window, the stall of the history is divided
+ * by the whole window. */
 uint32_t trend_pressure(const struct trend *t, uint64_t now, uint64_t window);
-/* Refaulted bytes a second over the last window. */
+/* Refaulted bytes per second in the last window. */
 uint64_t trend_refault_rate(const struct trend *t, uint64_t now, uint64_t window);
