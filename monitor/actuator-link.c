@@ -7,7 +7,7 @@
 #include "log.h"
 #include "names.h"
 
-/* The actuator gives up on its host after 5 s; a little more, and it is the actuator that hangs. */
+/* The actuator times out its host after 5 s. After a longer time the actuator itself must hang. */
 #define CALL_TIMEOUT_USEC (8 * USEC_PER_SEC)
 #define RECONNECT_USEC (500 * USEC_PER_MSEC)
 
@@ -48,11 +48,11 @@ static void link_lost(struct actuator_link *l)
     l->view = (struct actuator_view){ 0 };
     l->resizing = l->reclaiming = false;
     if (!l->said_lost)
-        log_warning("actuator: no connection to %s, trying again every %u ms", l->address,
+        log_warning("actuator: no connection to %s, retrying every %u ms", l->address,
                 (unsigned)(RECONNECT_USEC / USEC_PER_MSEC));
     l->said_lost = true;
     if (resizing)
-        l->ops->answered(0, SD_BUS_ERROR_DISCONNECTED, "the actuator has gone", l->userdata);
+        l->ops->answered(0, SD_BUS_ERROR_DISCONNECTED, "the actuator has disconnected", l->userdata);
     if (reclaiming)
         l->ops->reclaimed(0, SD_BUS_ERROR_DISCONNECTED, l->userdata);
     l->ops->lost(l->userdata);
@@ -93,13 +93,13 @@ static int on_get_all(sd_bus_message *m, void *userdata, sd_bus_error *error)
     int r;
 
     if (sd_bus_message_is_method_error(m, NULL)) {
-        log_warning("actuator: no properties: %s", sd_bus_message_get_error(m)->message);
+        log_warning("actuator: cannot get its properties: %s", sd_bus_message_get_error(m)->message);
         link_lost(l);
         return 0;
     }
     r = actuator_view_read(&v, m);
     if (r < 0) {
-        log_warning("actuator: properties that cannot be read: %s", strerror(-r));
+        log_warning("actuator: invalid properties: %s", strerror(-r));
         return 0;
     }
     l->view = v;
@@ -200,7 +200,7 @@ static int link_connect(struct actuator_link *l)
         l->bus = sd_bus_close_unref(l->bus);
     }
     if (!l->said_lost)
-        log_warning("actuator: %s: %s, trying again every %u ms", l->address, strerror(-r),
+        log_warning("actuator: %s: %s, retrying every %u ms", l->address, strerror(-r),
                 (unsigned)(RECONNECT_USEC / USEC_PER_MSEC));
     l->said_lost = true;
     return r;
@@ -219,7 +219,7 @@ int actuator_link_new(sd_event *event, const char *socket_path, const struct act
     l->event = sd_event_ref(event);
     l->ops = ops;
     l->userdata = userdata;
-    /* The first try comes from the timer too: one way in. */
+    /* The timer also makes the first attempt, so that all attempts take one path. */
     r = sd_event_add_time_relative(event, &l->reconnect, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_reconnect, l);
     if (r < 0) {
         actuator_link_free(l);
@@ -261,7 +261,7 @@ static int on_resized(sd_bus_message *m, void *userdata, sd_bus_error *error)
     if (e)
         l->ops->answered(0, e->name, e->message, l->userdata);
     else if (sd_bus_message_read(m, "t", &requested) < 0)
-        l->ops->answered(0, SD_BUS_ERROR_INCONSISTENT_MESSAGE, "answer that cannot be read", l->userdata);
+        l->ops->answered(0, SD_BUS_ERROR_INCONSISTENT_MESSAGE, "invalid reply", l->userdata);
     else {
         l->view.requested_size = requested;
         l->ops->answered(requested, NULL, NULL, l->userdata);

@@ -12,7 +12,7 @@
 
 /* memory.events.local has some 8 lines of 20 bytes. */
 #define EVENTS_SIZE 512u
-/* The pids of some 2,000 kernel threads; of a longer list the first part is looked at. */
+/* Holds the pids of some 2,000 kernel threads; only the first part of a longer list is checked. */
 #define PROCS_SIZE (16u * 1024u)
 
 struct watched {
@@ -42,7 +42,7 @@ static void unwatch(struct watched *w)
     w->name[0] = '\0';
 }
 
-/* A read takes the event. It fails when the cgroup is gone. */
+/* The read acknowledges the event. It fails when the cgroup was removed. */
 static int on_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct watched *w = userdata;
@@ -146,7 +146,7 @@ static int watch_root(struct line_watch *w)
     w->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (w->inotify < 0)
         return -errno;
-    /* No such hierarchy: nothing will be signalled. */
+    /* Without the hierarchy there are no signals. */
     if (inotify_add_watch(w->inotify, w->root, IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_ONLYDIR) < 0)
         return 0;
     return sd_event_add_io(w->event, &w->inotify_source, w->inotify, EPOLLIN, on_inotify, w);
@@ -214,7 +214,7 @@ bool line_watch_root_is_used(const struct line_watch *w)
 
     if (n <= 0)
         return false;
-    /* A pid that was cut off is another process's. */
+    /* Cut off an incomplete last pid: it would name another process. */
     while (n > 0 && buf[n - 1] != '\n')
         n--;
     buf[n] = '\0';

@@ -31,12 +31,12 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
     if (answer == 1 || answer == 4) { /* DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER, _ALREADY_OWNER */
         l->owned = true;
         l->request = sd_bus_slot_unref(l->request);
-        log_info("low memory warnings: has name " NAME);
+        log_info("low memory warnings: acquired name " NAME);
         return 0;
     }
-    log_notice("low memory warnings: name " NAME " is not to be had: %s; no warnings until the next reload "
-               "gets it",
-            e ? e->message ?: e->name : "it is somebody else's");
+    log_notice("low memory warnings: cannot acquire name " NAME
+               ": %s; no warnings until a reload acquires it",
+            e ? e->message ?: e->name : "another service owns it");
     give_up(l);
     return 0;
 }
@@ -77,7 +77,7 @@ void low_memory_bus_configure(struct low_memory_bus *l, bool wanted)
     if (!wanted && l->object) {
         (void)sd_bus_release_name_async(l->bus, NULL, NAME, NULL, NULL);
         give_up(l);
-        log_info("low memory warnings: off, name " NAME " is given back");
+        log_info("low memory warnings: off, released name " NAME);
     }
 }
 
@@ -90,7 +90,7 @@ void low_memory_bus_warn(struct low_memory_bus *l, enum low_memory_level level, 
         l->repeat = (struct log_repeat){ 0 };
     l->said = level;
     log_repeated(&l->repeat, now_usec(), LOG_NOTICE,
-            "programs warned, %s: %s (available %s, projected %s, headroom %s)",
+            "warned programs, %s: %s (available %s, projected %s, headroom %s)",
             low_memory_level_to_string(level), decide_why_text(d->why), FORMAT_BYTES(d->available),
             FORMAT_BYTES(d->projected), FORMAT_BYTES(d->headroom));
 }

@@ -6,11 +6,11 @@
 #include "log.h"
 #include "low-memory.h"
 
-/* org.freedesktop.LowMemoryMonitor on the system bus, as GMemoryMonitor listens to it. The name is had as
- * long as warnings are wanted, since programs look for it when they start; it is never taken from somebody
- * else, nor waited for. Zero-initialise. */
+/* org.freedesktop.LowMemoryMonitor on the system bus, the interface that GMemoryMonitor listens to. The
+ * monitor owns the name while warnings are configured, since programs look for it when they start. It never
+ * replaces another owner and does not queue for the name. Zero-initialise. */
 struct low_memory_bus {
-    sd_bus *bus; /* system-bus's; NULL: there is none */
+    sd_bus *bus; /* owned by system-bus; NULL: not connected */
     sd_bus_slot *object;
     sd_bus_slot *request;
     bool wanted;
@@ -19,12 +19,12 @@ struct low_memory_bus {
     struct log_repeat repeat;
 };
 
-/* A failure leaves the bus without the object, and is logged. */
+/* Logs a failure; the bus is then without the object. */
 void low_memory_bus_opened(struct low_memory_bus *l, sd_bus *bus);
 void low_memory_bus_lost(struct low_memory_bus *l);
 
-/* Takes the name, or tries again to, or gives it back. */
+/* Requests the name, again after a failure, or releases it. */
 void low_memory_bus_configure(struct low_memory_bus *l, bool wanted);
 
-/* Warns programs, when the name is ours; d is what the warning is for. */
+/* Sends a warning because of d, if the monitor owns the name. */
 void low_memory_bus_warn(struct low_memory_bus *l, enum low_memory_level level, const struct decision *d);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "low-memory.h"
 
-/* No memory comes, whatever this guest asks for. Our own rate is no refusal: it lasts 200 ms. */
+/* The guest cannot get memory. A refusal by the actuator's rate limit does not count: it lasts 200 ms. */
 static bool is_helpless(const struct decision *d, enum decide_outcome refused)
 {
     return d->why == DECIDE_NO_HOST || d->why == DECIDE_AT_MAX || d->why == DECIDE_KERNEL_ZONES ||
@@ -14,7 +14,7 @@ enum low_memory_level low_memory_level(const struct decision *d, enum decide_out
 
     if (!growing || !is_helpless(d, refused))
         return LOW_MEMORY_NONE;
-    /* Of the smallest headroom 48 MiB: with 64 MiB bursts were killed. */
+    /* A quarter of the smallest headroom is 48 MiB; with 64 MiB the kernel killed bursts. */
     if (d->available < d->headroom / 4)
         return LOW_MEMORY_CRITICAL;
     if (d->available < d->headroom / 2)

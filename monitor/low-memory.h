@@ -3,10 +3,10 @@
 
 #include "decide.h"
 
-/* When programs are to be warned that memory is short and no more is to be had, pure. */
+/* Decides when to warn programs that memory is short and that no plug will help. Pure. */
 
-/* low-memory-monitor's, and GMemoryMonitor's: free what can be had again; try harder, or end; or the kernel
- * soon ends somebody. */
+/* The levels of low-memory-monitor and GMemoryMonitor. LOW: free memory that can be allocated again later.
+ * MEDIUM: free more, or exit. CRITICAL: the kernel will soon OOM-kill processes. */
 enum low_memory_level {
     LOW_MEMORY_NONE = 0,
     LOW_MEMORY_LOW = 50,
@@ -14,7 +14,7 @@ enum low_memory_level {
     LOW_MEMORY_CRITICAL = 255,
 };
 
-/* As often as low-memory-monitor repeats itself. */
+/* The interval at which low-memory-monitor repeats a warning. */
 #define LOW_MEMORY_REPEAT_USEC (15 * USEC_PER_SEC)
 
 struct low_memory {
@@ -22,11 +22,11 @@ struct low_memory {
     uint64_t said_at; /* µs; 0: never */
 };
 
-/* What the decision amounts to. refused is how the last refusal went, if it was made for one. */
+/* The level of a decision. refused: the outcome of the last refused grow. */
 enum low_memory_level low_memory_level(const struct decision *d, enum decide_outcome refused);
 
-/* The level to warn of at now (µs, monotonic), which counts as done then: at once when it has risen since the
- * last warning, else every 15 s. LOW_MEMORY_NONE: no warning is due. */
+/* Returns the level of the warning that is due at now (µs, monotonic), and counts it as sent. A warning is
+ * due at once when the level has risen since the last one, else every 15 s. LOW_MEMORY_NONE: none is due. */
 enum low_memory_level low_memory_step(
         struct low_memory *s, const struct decision *d, enum decide_outcome refused, uint64_t now);
 

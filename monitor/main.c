@@ -21,7 +21,7 @@ static const struct program_spec spec = {
     .config_help = "Configuration (default " DEFAULT_CONFIG ")",
 };
 
-/* What a reload needs. */
+/* The program's options and objects; a reload uses them. */
 struct monitor_program {
     struct program common;
     char *procfs;
@@ -61,8 +61,8 @@ static int parse_options(struct monitor_program *p, int argc, char **argv)
         { "cgroupfs", 0, 0, G_OPTION_ARG_FILENAME, &p->cgroupfs,
                 "Where the cgroup v2 hierarchy is (default /sys/fs/cgroup)", "DIR" },
         { "record", 0, 0, G_OPTION_ARG_FILENAME, &p->record,
-                "Write each sample and decision as a line of CSV into a new file, for vmtide-replay; one "
-                "that is there already is refused",
+                "Write each sample and decision as a line of CSV to a new file, for vmtide-replay; fails "
+                "when FILE exists",
                 "FILE" },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
     };
@@ -70,7 +70,7 @@ static int parse_options(struct monitor_program *p, int argc, char **argv)
     return program_parse(&p->common, &spec, entries, argc, argv);
 }
 
-/* EXIT_SUCCESS, or the status that a wrong configuration ends with. */
+/* Returns EXIT_SUCCESS, or EX_CONFIG for an invalid configuration. */
 static int load_config(const struct monitor_program *p, struct monitor_config *ret, char **ret_error)
 {
     const char *path = p->common.config_path;
@@ -84,7 +84,7 @@ static int start_recording(struct monitor_program *p)
     int r = p->record ? recorder_open(p->record, &p->recorder) : 0;
 
     if (r == -EEXIST)
-        log_error("--record=%s: the file is there already; remove it or name another", p->record);
+        log_error("--record=%s: the file exists; remove it or name another file", p->record);
     else if (r < 0)
         log_error("--record=%s: %s", p->record, strerror(-r));
     return r;
@@ -104,7 +104,7 @@ static int on_reload(void *userdata, char **ret_error)
     return EXIT_SUCCESS;
 }
 
-/* The exit status. */
+/* Returns the exit status. */
 static int run(struct monitor_program *p)
 {
     _cleanup_(sd_event_unrefp) sd_event *event = NULL;

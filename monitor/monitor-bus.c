@@ -11,7 +11,7 @@
 #include "system-bus.h"
 #include "text.h"
 
-/* Reasons go to logs and listeners. */
+/* The limit of a reason, which is logged and sent to listeners. */
 #define WHY_MAX 127u
 
 struct monitor_bus {
@@ -101,7 +101,7 @@ static int read_pause(sd_bus_message *m, const char **ret_why, uint32_t *ret_sec
         return r;
     if (strlen(*ret_why) > WHY_MAX || !text_is_printable(*ret_why))
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                "why is text of at most %u bytes without control characters", WHY_MAX);
+                "why must be text of at most %u bytes without control characters", WHY_MAX);
     return 0;
 }
 
@@ -255,13 +255,13 @@ static void on_bus_name_gone(const char *name, void *userdata)
     authorize_caller_gone(((struct monitor_bus *)userdata)->authorize, name);
 }
 
-/* Two would plug and unplug against each other. */
+/* Two monitors would undo each other's plugs and unplugs. */
 static void on_name_taken(void *userdata)
 {
     struct monitor_bus *b = userdata;
 
-    log_error("another vmtide-monitor is running on this machine, it has the name " MONITOR_NAME
-              "; this one ends");
+    log_error(
+            "another vmtide-monitor is running on this machine and owns the name " MONITOR_NAME "; exiting");
     (void)sd_event_exit(b->event, EX_TEMPFAIL);
 }
 

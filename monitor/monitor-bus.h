@@ -5,8 +5,8 @@
 
 #include "monitor.h"
 
-/* org.vmtide.Monitor1 on the system bus (or another, by address). The bus may come late or go: the monitor's
- * work does not need it. */
+/* org.vmtide.Monitor1 on the system bus (or another, by address). The monitor also works while the bus is not
+ * available. */
 struct monitor_bus;
 
 int monitor_bus_new(sd_event *event, struct monitor *m, const char *address, struct monitor_bus **ret);

@@ -8,7 +8,7 @@
 
 static const char *const mode_names[] = { "auto", "paused", "dry-run", NULL };
 
-/* Bounds: settle under a second cannot tell a pause from an end; over an hour is the same as never. */
+/* The settle time is at most an hour: more would be the same as never. 0: the profile's. */
 const struct config_option monitor_options[] = {
     { "Monitor", "Mode", CONFIG_ENUM, offsetof(struct monitor_config, mode), 0, 0, mode_names },
     { "Monitor", "Profile", CONFIG_ENUM, offsetof(struct monitor_config, profile), 0, 0,

@@ -26,10 +26,11 @@ struct monitor_config {
 
 extern const struct config_option monitor_options[];
 
-/* Defaults, then the file over them; a missing file is fine when optional. On failure *ret_error says why. */
+/* Loads the file over the defaults; a missing file is no error when optional. On failure *ret_error has the
+ * reason. */
 int monitor_config_load(const char *path, bool optional, struct monitor_config *ret, char **ret_error);
 
-/* The decision's part of it; fastest_rate and page_size are the caller's. */
+/* The decision's part of the configuration; the caller sets fastest_rate and page_size. */
 struct decide_config monitor_config_decide(const struct monitor_config *c);
 
 const char *monitor_mode_to_string(enum monitor_mode m);

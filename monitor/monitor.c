@@ -20,11 +20,11 @@
 #define STEP_PAUSE_FACTOR 3u
 #define STEP_PAUSE_MAX_USEC (100 * USEC_PER_MSEC)
 #define ROOT_CHECK_USEC USEC_PER_SEC
-/* A task at a line crosses it each 10 ms, at an administrator's own limit for ever. After the first crossing
- * the samples themselves see how fast memory goes. */
+/* A task at a line crosses it every 10 ms, and at an administrator's own limit without end. After the first
+ * crossing the samples show how fast memory is consumed. */
 #define CROSSED_PAUSE_USEC (250 * USEC_PER_MSEC)
 
-/* How late the sampling timer may be, as a part of the wait: lets the kernel put wake-ups together. */
+/* The accuracy of the sampling timer as a part of the wait, so that the kernel can coalesce wake-ups. */
 #define ACCURACY_PART 20u
 
 struct monitor {
@@ -38,14 +38,14 @@ struct monitor {
     struct decide_state state;
     struct triggers triggers;
     struct line_watch *lines;
-    uint64_t stepped; /* the last time */
-    uint64_t crossed; /* a line, the last time */
+    uint64_t stepped; /* time of the last step */
+    uint64_t crossed; /* time of the last crossing of a line */
     uint64_t root_checked;
 
     struct decide_sample sample;
     struct decision decision;
     enum decide_action asked; /* of the request under way */
-    uint64_t shrink_id;       /* 0: the host asks for nothing */
+    uint64_t shrink_id;       /* 0: the host requests no shrink */
     uint64_t shrink_to;
     uint64_t reported;
     bool reclaiming;
@@ -56,7 +56,7 @@ struct monitor {
     struct log_repeat refused_fault;
 
     struct pause pause;
-    uint64_t headroom_told; /* to whoever listens */
+    uint64_t headroom_told; /* as last published on the bus */
     uint64_t headroom_told_at;
     struct low_memory low_memory;
 
@@ -73,7 +73,7 @@ static void wake_in(struct monitor *m, uint64_t usec)
     (void)sd_event_source_set_enabled(m->timer, SD_EVENT_ONESHOT);
 }
 
-/* News never puts off a look that is due before. */
+/* Steps in usec, or earlier when a step is already due before that. */
 static void wake_by(struct monitor *m, uint64_t usec)
 {
     uint64_t due = USEC_FOREVER;
@@ -117,14 +117,14 @@ static void log_decision(const struct decision *d, const struct decide_sample *p
             FORMAT_BYTES(p->size), d->pressure10 / 100, d->pressure10 % 100);
 }
 
-/* The decision's effect: one request to the actuator. */
+/* Carries out the decision: sends one request to the actuator. */
 static void act(struct monitor *m, const struct decision *d, uint64_t now)
 {
     char reason[64];
     int r;
 
     if (monitor_mode(m) != MONITOR_AUTO) {
-        notes_outcome(&m->notes, "mode is %s: not asked", monitor_mode_to_string(monitor_mode(m)));
+        notes_outcome(&m->notes, "mode is %s: not requested", monitor_mode_to_string(monitor_mode(m)));
         log_decision(d, &m->sample, true);
         decide_result(&m->state, d->action, DECIDE_REFUSED_LIMIT, now);
         return;
@@ -138,11 +138,11 @@ static void act(struct monitor *m, const struct decision *d, uint64_t now)
     }
     m->asked = d->action;
     if (d->action == DECIDE_GROW)
-        m->shrink_id = 0; /* that has settled it */
+        m->shrink_id = 0; /* the grow answers the host's request */
     log_decision(d, &m->sample, false);
 }
 
-/* Only while memory may be asked for: a line at which nothing comes is a line to wait at for ever. */
+/* Arms the guard only while the monitor requests memory; otherwise throttled tasks are never released. */
 static void keep_guard(struct monitor *m, const struct decision *d, uint64_t now)
 {
     const struct meminfo *mem = &m->sample.meminfo;
@@ -168,7 +168,7 @@ static void decline(struct monitor *m)
     m->shrink_id = 0;
 }
 
-/* Another process may be moved into the root cgroup at any time, but not often. */
+/* Processes may move into the root cgroup at any time, but rarely do: check once a second. */
 static void look_at_root(struct monitor *m, uint64_t now)
 {
     if (m->root_checked > 0 && now < m->root_checked + ROOT_CHECK_USEC)
@@ -193,7 +193,7 @@ static void fill_sample(struct monitor *m, uint64_t now)
     p->max_size = MIN_OF(v->max_size, v->host_max_size);
     p->block_size = v->block_size;
     p->memory_block_size = v->memory_block_size;
-    /* The host's wish is met once that is requested, and forgotten with the host. */
+    /* The host's request ends when the requested size has reached it, or when the host disconnects. */
     if (!v->connected || v->requested_size <= m->shrink_to)
         m->shrink_id = 0;
     p->shrink_to = m->shrink_id > 0 ? m->shrink_to : UINT64_MAX;
@@ -202,12 +202,13 @@ static void fill_sample(struct monitor *m, uint64_t now)
     p->boot_size = v->boot_size;
     look_at_root(m, now);
     p->reclaiming = m->reclaiming;
-    /* An event waits until there is a PSI reading to confirm it by. */
+    /* An event stays pending until a new PSI reading can confirm it. */
     if (p->pressure_fresh)
         m->triggers.list[TRIGGER_EARLY].fired = m->triggers.list[TRIGGER_HARD].fired = false;
 }
 
-/* It moves with the guest's memory, by many small steps while that is plugged. */
+/* Publishes the headroom once a second at most: it follows MemTotal, which rises in many small steps during a
+ * plug. */
 static void say_headroom(struct monitor *m, uint64_t now)
 {
     uint64_t headroom = monitor_headroom(m);
@@ -220,7 +221,7 @@ static void say_headroom(struct monitor *m, uint64_t now)
         m->ops->headroom_changed(m->ops_userdata);
 }
 
-/* Only while memory would be asked for. */
+/* Warns programs only in the mode in which the monitor would request memory. */
 static void warn_programs(struct monitor *m, const struct decision *d, uint64_t now)
 {
     enum low_memory_level level = LOW_MEMORY_NONE;
@@ -241,14 +242,15 @@ static void say_level(struct monitor *m, enum channel_level old, const struct de
     report(m, now);
 }
 
-/* A sample takes a millisecond or two under TCG and far less elsewhere. Where it takes long, since the
- * processors are busy or have a quota, the actuator needs them to pass on what was asked for. */
+/* The pause after a step that began at begun (µs). A step takes 1 or 2 ms under TCG and far less elsewhere.
+ * When it takes longer, because the processors are busy or have a quota, the actuator needs them to forward
+ * the request. */
 static uint64_t pause_after(uint64_t begun)
 {
     return MIN_OF((now_usec() - begun) * STEP_PAUSE_FACTOR, STEP_PAUSE_MAX_USEC);
 }
 
-/* Returns when the lines have to be watched again, in µs from now. */
+/* Watches the lines again, or returns the µs after which this is due. */
 static uint64_t rearm_lines(struct monitor *m, uint64_t now)
 {
     if (m->crossed > 0 && now < m->crossed + CROSSED_PAUSE_USEC)
@@ -299,7 +301,7 @@ static void on_trigger_fired(void *userdata)
     monitor_step(userdata);
 }
 
-/* A burst has begun, or goes on. */
+/* A crossed line means that a burst has begun or continues. */
 static void on_line_crossed(void *userdata)
 {
     struct monitor *m = userdata;
@@ -339,7 +341,7 @@ static void on_link_connected(void *userdata)
     m->reported = 0;
 }
 
-/* With a change under way or a request waiting, news is a reason to look now; else the timer will do. */
+/* After a reply or a new connection to the host, step now; after other changes, in the shortest interval. */
 static void on_link_changed(void *userdata)
 {
     struct monitor *m = userdata;
@@ -398,14 +400,14 @@ static void on_link_reclaimed(uint64_t bytes, const char *error, void *userdata)
     if (error)
         log_debug("reclaim: %s", error);
     else
-        log_debug("reclaim: %s of page cache", FORMAT_BYTES(bytes));
+        log_debug("reclaimed %s of page cache", FORMAT_BYTES(bytes));
 }
 
 static void on_link_shrink(uint64_t id, uint64_t size, const char *reason, void *userdata)
 {
     struct monitor *m = userdata;
 
-    log_info("the host asks for memory back, down to %s: %s", FORMAT_BYTES(size), reason);
+    log_info("the host requests a shrink to %s: %s", FORMAT_BYTES(size), reason);
     m->shrink_id = id;
     m->shrink_to = size;
     wake_in(m, 0);

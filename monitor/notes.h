@@ -3,7 +3,7 @@
 
 #include "decide.h"
 
-/* The last decisions worth telling, for Explain: actions, and new reasons to hold. */
+/* The last decisions for Explain: each action, and each new reason to hold. */
 
 #define NOTES_MAX 64u
 #define NOTE_OUTCOME_MAX 96u
@@ -13,7 +13,7 @@ struct monitor_note {
     struct decision decision;
     uint64_t size;
     struct pressure pressure;
-    char outcome[NOTE_OUTCOME_MAX]; /* what became of it; empty: nothing yet */
+    char outcome[NOTE_OUTCOME_MAX]; /* result of the request; empty: none yet */
 };
 
 struct notes {
@@ -22,12 +22,12 @@ struct notes {
     uint32_t count;
 };
 
-/* The new note stays the notes' own; the oldest one makes room for it. */
+/* Adds a note, in place of the oldest one when full. The returned note belongs to n. */
 const struct monitor_note *notes_add(
         struct notes *n, uint64_t realtime_usec, const struct decision *d, const struct decide_sample *p);
 
-/* What became of the youngest action. */
+/* Sets the outcome of the newest action. */
 void notes_outcome(struct notes *n, const char *format, ...) _printf_(2, 3);
 
-/* The newest note is back 0; NULL: there are not that many. */
+/* back 0 is the newest note. NULL: there are fewer notes. */
 const struct monitor_note *notes_get(const struct notes *n, uint32_t back);

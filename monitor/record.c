@@ -13,12 +13,12 @@
 #define ROW_MAX (ELEMENTSOF(columns) * 24)
 
 struct recorder {
-    int fd; /* negative: it has ended */
+    int fd; /* negative: the recording has ended */
     char *path;
-    uint64_t offset; /* of the file's end, always behind a whole line */
+    uint64_t offset; /* of the file's end, always after a complete line */
     bool begun;
     uint64_t start;
-    uint64_t last; /* time of the last line, since the start */
+    uint64_t last; /* time of the last line since the start */
     uint64_t flushed;
     size_t len;
     char buffer[BUFFER_SIZE];
@@ -36,7 +36,7 @@ enum kind {
     _KIND_INVALID = -EINVAL,
 };
 
-/* What a line is made of. */
+/* The values of a line. */
 struct row {
     uint64_t used;
     uint64_t cached;
@@ -80,7 +80,7 @@ static const struct column {
     const char *name;
     enum kind kind;
     size_t offset;
-    size_t known; /* a bool; without it the cell is empty */
+    size_t known; /* offset of a bool; when false the cell is empty */
 } columns[] = {
     { "used_bytes", KIND_U64, OF(used), ALWAYS },
     { "cached_bytes", KIND_U64, OF(cached), ALWAYS },
@@ -148,7 +148,7 @@ static const struct column {
     DECISION("reclaim_bytes", KIND_U64, reclaim),
 };
 
-/* Ends the recording; what of buffer is in the file is cut back to whole lines. */
+/* Ends the recording and truncates the file to complete lines. written: bytes of the buffer in the file. */
 static void give_up(struct recorder *r, size_t written, int error)
 {
     const char *end = memrchr(r->buffer, '\n', written);
@@ -156,7 +156,7 @@ static void give_up(struct recorder *r, size_t written, int error)
     r->offset += end ? (size_t)(end + 1 - r->buffer) : 0;
     log_warning("%s: %s: the recording ends after %" PRIu64 " bytes", r->path, strerror(error), r->offset);
     if (ftruncate(r->fd, (off_t)r->offset) < 0)
-        log_warning("%s: its last line is not whole: %s", r->path, strerror(errno));
+        log_warning("%s: the last line is incomplete: %s", r->path, strerror(errno));
     closep(&r->fd);
     r->fd = -EBADF;
 }
@@ -208,7 +208,7 @@ static const char *name_of(enum kind kind, const void *value)
     return NULL;
 }
 
-/* Writes a cell with the comma before it and returns its length. */
+/* Formats a cell with a comma before it and returns its length. */
 static size_t format_cell(char *cell, size_t size, const struct column *c, const struct row *row)
 {
     const void *value = (const char *)row + c->offset;
@@ -260,7 +260,7 @@ int recorder_open(const char *path, struct recorder **ret)
 
     if (!r)
         return -ENOMEM;
-    /* A file beyond the process's limit is an error like a full disk, and no death. */
+    /* Exceeding RLIMIT_FSIZE must be an error like a full disk, not kill the process. */
     (void)signal(SIGXFSZ, SIG_IGN);
     r->path = strdup(path);
     r->fd = r->path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0644) : -1;

@@ -3,21 +3,20 @@
 
 #include "decide.h"
 
-/* Writes each sample and the decision made from it as a line of CSV. The first columns are what vmtide-replay
- * reads:
+/* Writes each sample and its decision as a line of CSV. vmtide-replay reads the first columns:
  *   time_s        seconds since the first line, strictly increasing
- *   used_bytes    MemTotal - MemFree - cached_bytes: what the guest cannot give up without swapping
- *   cached_bytes  Buffers + Cached - Shmem + SReclaimable: what counts as available although it is not free
- * so that size - used_bytes is what is available, but for the kernel's watermarks. The unit is the end of a
- * column's name; a number that is not known is empty. */
+ *   used_bytes    MemTotal - MemFree - cached_bytes: memory that the guest cannot free without swapping
+ *   cached_bytes  Buffers + Cached - Shmem + SReclaimable: memory that is available although it is not free
+ * MemTotal - used_bytes is thus the available memory plus the kernel's watermarks. The name of a column ends
+ * with its unit; the cell of an unknown value is empty. */
 struct recorder;
 
-/* Makes the file; -EEXIST when there is one. */
+/* Creates the file; -EEXIST when it exists. */
 int recorder_open(const char *path, struct recorder **ret);
 
-/* now in µs, monotonic. Without meminfo there is no line. A line is in the file after some seconds, or when
- * the recorder is freed. The first error (a full disk) is logged and ends the recording behind its last whole
- * line. NULL records nothing. */
+/* Appends a line; now: µs, monotonic. Without meminfo it writes no line. A line reaches the file after some
+ * seconds, or when the recorder is freed. The first error (such as a full disk) is logged and ends the
+ * recording after its last complete line. A NULL recorder is ignored. */
 void recorder_write(
         struct recorder *r, uint64_t now, const struct decide_sample *p, const struct decision *d);
 

@@ -12,7 +12,8 @@
 
 #define MEASURE_BYTES MIB(2)
 #define MEASURE_ROUNDS 4u
-/* A measurement on a busy or very fast machine is no reason to look every 20 ms for ever, or never. */
+/* Limits of the measured rate: a very fast machine must not cause a sample every 20 ms, nor a busy machine
+ * samples that are too rare. */
 #define FASTEST_MIN MIB(64)
 #define FASTEST_MAX GIB(2)
 
@@ -61,7 +62,8 @@ static void read_slow(struct sampler *s, struct decide_sample *p)
     p->have_pressure = read_text(s, s->pressure_fd) && pressure_parse(s->buffer, &p->pressure) >= 0;
 }
 
-/* Together: MemAvailable falls by the kernel's reserve, which moves with each block that is plugged. */
+/* Reads both files together: zoneinfo has the kernel's reserve, which MemAvailable does not contain and which
+ * changes with each plugged block. */
 static void read_memory(struct sampler *s, struct decide_sample *p)
 {
     uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -91,7 +93,7 @@ void sampler_read(struct sampler *s, uint64_t now, struct decide_sample *p)
     p->pressure_fresh = slow;
 }
 
-/* Thread CPU time: waiting for a processor is not slowness of the memory. */
+/* Measures thread CPU time, which does not include waiting for a processor. */
 static uint64_t touch_nsec(void)
 {
     struct timespec a, b;

@@ -5,9 +5,9 @@
 
 #include "log.h"
 
-/* Triggers from the best to what every kernel takes: windows under 500 ms came with 6.5; without the
- * capability only multiples of 2 s are taken. Stall is a tenth of the window for the early one, a fifth for
- * the hard one. */
+/* Windows from the best to the one that every kernel accepts: windows under 500 ms need Linux 6.5; without
+ * the capability the kernel accepts only multiples of 2 s. The stall is a tenth of the window for the early
+ * trigger and a fifth for the hard one. */
 static const uint64_t windows[] = { 50 * USEC_PER_MSEC, 500 * USEC_PER_MSEC, 2 * USEC_PER_SEC };
 
 static const char *const names[_TRIGGER_KIND_MAX] = {
@@ -74,7 +74,7 @@ bool triggers_wanted(
     size_t attempt = t->list[kind].attempt;
 
     if (attempt >= ELEMENTSOF(windows)) {
-        log_warning("no %s pressure trigger to be had; deciding by sampling alone", names[kind]);
+        log_warning("no %s pressure trigger available; deciding by sampling alone", names[kind]);
         return false;
     }
     *ret_window = windows[attempt];
@@ -85,6 +85,7 @@ bool triggers_wanted(
 bool triggers_take(struct triggers *t, enum trigger_kind kind, int fd)
 {
     struct trigger *one = &t->list[kind];
+    int r;
 
     if (fd < 0) {
         one->attempt++;
@@ -92,8 +93,9 @@ bool triggers_take(struct triggers *t, enum trigger_kind kind, int fd)
     }
     drop_one(one);
     one->fd = fd;
-    if (sd_event_add_io(t->event, &one->source, fd, EPOLLPRI, on_event, t) < 0) {
-        log_warning("pressure trigger cannot be watched");
+    r = sd_event_add_io(t->event, &one->source, fd, EPOLLPRI, on_event, t);
+    if (r < 0) {
+        log_warning("cannot watch the %s pressure trigger: %s", names[kind], strerror(-r));
         drop_one(one);
     } else
         log_info("%s pressure trigger: window %u ms", names[kind],

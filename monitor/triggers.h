@@ -5,8 +5,8 @@
 
 #include "macro.h"
 
-/* The two pressure triggers, an early and a harder one. The actuator opens them (that takes a capability),
- * they are polled here. */
+/* The two pressure triggers, an early and a hard one. The actuator opens them, which needs a capability; the
+ * monitor polls them. */
 
 enum trigger_kind {
     TRIGGER_EARLY,
@@ -29,19 +29,19 @@ struct triggers {
     void *userdata;
 };
 
-/* Keeps a reference to the loop; fired is called at each event. */
+/* Takes a reference to event. Calls fired at each event of a trigger. */
 void triggers_init(struct triggers *t, sd_event *event, void (*fired)(void *userdata), void *userdata);
-/* Closes both; they may be had again. */
+/* Closes both triggers; triggers_take() may set new ones. */
 void triggers_drop(struct triggers *t);
 void triggers_done(struct triggers *t);
 
-/* Begins anew with the best window. */
+/* Starts over with the shortest window. */
 void triggers_restart(struct triggers *t);
 
-/* What to ask the actuator for next, in µs. False: nothing is left to try. */
+/* Returns the stall and window (µs) to request from the actuator. False: no window is left to try. */
 bool triggers_wanted(
         const struct triggers *t, enum trigger_kind kind, uint64_t *ret_stall, uint64_t *ret_window);
 
-/* The answer: fd becomes the triggers' own; negative: this window is not to be had, ask for the next one.
- * False: ask again. */
+/* Takes the actuator's reply: an fd, which the triggers then own, or a negative errno when it refused this
+ * window. False: request the next window. */
 bool triggers_take(struct triggers *t, enum trigger_kind kind, int fd);

@@ -94,7 +94,7 @@ def test_a_glib_program_is_warned_when_the_host_refuses(refused, client):
     assert refused.qemu.requests() == []
     log = refused.log('monitor')
     for word in ('low', 'medium', 'critical'):
-        assert f'programs warned, {word}: ' in log
+        assert f'warned programs, {word}: ' in log
     # What gets better, or stays, is no news.
     refused.set_memory(TOTAL, MEDIUM)
     wait_until(lambda: refused.get('Available', at=MONITOR) == [str(MEDIUM)], 10, 'it is sampled')
@@ -118,7 +118,7 @@ def test_nobody_is_warned_when_memory_comes(running, client):
     wait_until(lambda: running.qemu.size >= 256 * MIB, 10, 'memory is plugged')
     running.set_memory(TOTAL + running.qemu.size, 800 * MIB)
     wait_until(lambda: running.get('Level', at=MONITOR) != ['"critical"'], 10, 'it is over')
-    assert heard(running) == [] and 'programs warned' not in running.log('monitor')
+    assert heard(running) == [] and 'warned programs' not in running.log('monitor')
 
 
 @pytest.mark.parametrize('mode', ('dry-run', 'paused'))
@@ -137,10 +137,10 @@ def test_switched_by_a_reload(refused, client):
     start_monitor(refused, 'no')
     refused.set_memory(TOTAL, CRITICAL)
     wait_until(lambda: refused.get('Level', at=MONITOR) == ['"critical"'], 10, 'memory is short')
-    assert owner(client) is None and 'programs warned' not in refused.log('monitor')
+    assert owner(client) is None and 'warned programs' not in refused.log('monitor')
     reload_monitor(refused, 'yes')
     wait_until(lambda: owner(client), 10, 'the name is had')
-    wait_until(lambda: 'programs warned, critical' in refused.log('monitor'), 20, 'it goes on')
+    wait_until(lambda: 'warned programs, critical' in refused.log('monitor'), 20, 'it goes on')
     reload_monitor(refused, 'no')
     wait_until(lambda: owner(client) is None, 10, 'the name is given back')
 
@@ -157,7 +157,7 @@ def test_another_owner_is_left_alone(refused, client):
     assert client.call('RequestName', 'su', NAME, 1, at=NAME_OWNER) == (1,)  # it would even let itself be replaced
     client.call('AddMatch', 's', f"type='signal',interface='{NAME}'", at=NAME_OWNER)
     start_monitor(refused)
-    wait_until(lambda: 'is somebody else\'s' in refused.log('monitor'), 10, 'it is said')
+    wait_until(lambda: 'another service owns it' in refused.log('monitor'), 10, 'it is said')
     refused.set_memory(TOTAL, CRITICAL)
     wait_until(lambda: refused.get('Level', at=MONITOR) == ['"critical"'], 10, 'memory is short')
     assert owner(client) == client.name
