@@ -15,14 +15,14 @@ static void test_bad_files_are_refused(void **state)
     } rows[] = {
         { "", -EBADMSG, "x:0: the file is empty" },
         { "time_s,used_bytes\n0,1\n", -EBADMSG, "x:1: column cached_bytes is missing" },
-        { "time_s,used_bytes,used_bytes,cached_bytes\n", -EBADMSG, "x:1: column used_bytes is there twice" },
+        { "time_s,used_bytes,used_bytes,cached_bytes\n", -EBADMSG, "x:1: column used_bytes is duplicate" },
         { HEADER, -EBADMSG, "0 rows" },
         { HEADER "0,1,2\n", -EBADMSG, "1 rows" },
         { HEADER "0,1,2\n0,1,2\n", -EBADMSG, "2 rows" },
-        { HEADER "1,1,2\n0.5,1,2\n", -EBADMSG, "x:3: time_s 0.5 goes back" },
+        { HEADER "1,1,2\n0.5,1,2\n", -EBADMSG, "x:3: time_s 0.5 is before the last row" },
         { HEADER "-1,1,2\n", -EBADMSG, "x:2: time_s -1 is negative" },
         { HEADER "0,-1,2\n", -EBADMSG, "x:2: used_bytes -1 is negative" },
-        { HEADER "0,1,18446744073709551616\n", -ERANGE, "x:2: cached_bytes 18446744073709551616 is more" },
+        { HEADER "0,1,18446744073709551616\n", -ERANGE, "x:2: cached_bytes 18446744073709551616 is above" },
         { HEADER "0,18446744073709551615,1\n", -ERANGE, "x:2: used_bytes" },
         { HEADER "99999999999,1,1\n", -ERANGE, "x:2: time_s" },
         { HEADER "0,1.5,1\n", -EBADMSG, "x:2: used_bytes '1.5' is not" },
@@ -37,7 +37,7 @@ static void test_bad_files_are_refused(void **state)
 
         assert_int_equal(trace_parse("x", rows[i].text, strlen(rows[i].text), &t, &error), rows[i].error);
         if (!strstr(error, rows[i].says))
-            fail_msg("%s: says %s", rows[i].says, error);
+            fail_msg("expected %s, got %s", rows[i].says, error);
         assert_null(t.rows);
     }
 }
@@ -64,7 +64,7 @@ static void test_demand_is_linear_between_rows(void **state)
     assert_int_equal(used, 100);
 }
 
-/* A square wave: low and high for half of the period each. */
+/* Writes a square wave, which is low and high for half a period each. */
 static void square(GString *text, unsigned seconds, unsigned period, uint64_t low, uint64_t high)
 {
     g_string_assign(text, HEADER);
@@ -95,7 +95,7 @@ static void run(const char *text, uint64_t latency, uint32_t fail, struct replay
     replay_run(&o, &t, ret);
 }
 
-/* One hour, period twice the settle time: the settle time doubles at each pair until it spans the wave. */
+/* In an hour of a period of two settle times, each flap doubles the settle time until it spans a period. */
 static void test_square_wave_does_not_flap(void **state)
 {
     g_autoptr(GString) text = g_string_new(NULL);
@@ -105,7 +105,7 @@ static void test_square_wave_does_not_flap(void **state)
     square(text, 3600, 2 * settle, MIB(400), GIB(2));
     run(text->str, 100 * USEC_PER_MSEC, 0, &r);
     assert_int_equal(r.shortfall_usec, 0);
-    /* Three doublings, and a pair of the wave is four steps of 512 MiB each way. */
+    /* The settle time doubles three times, and a period takes four steps of 512 MiB each way. */
     assert_true(r.shrinks <= 3 * 4);
     assert_true(r.grows <= 4 + 3 * 4);
 }
@@ -121,7 +121,7 @@ static void test_ramp_and_streaming(void **state)
     assert_int_equal(ramp.shortfall_usec, 0);
     assert_true(ramp.peak >= 6000000000);
     assert_int_equal(ramp.idle_bytes, GIB(1) + STANDING);
-    /* Files that stream through plug nothing but the standing blocks. */
+    /* Streaming files cause no plug beyond the standing blocks. */
     run(HEADER "0,400000000,0\n60,400000000,8000000000\n120,400000000,8000000000\n", 100 * USEC_PER_MSEC, 0,
             &stream);
     assert_int_equal(stream.peak, GIB(1) + STANDING);
@@ -141,7 +141,7 @@ static void test_a_recording_above_boot_memory_begins_plugged(void **state)
     assert_int_equal(r.held_usec, 0);
 }
 
-/* 3 GB/s with a host that takes a second: the headroom lasts for a tenth of that. */
+/* Demand rises at 3 GB/s and the host takes 1 s: the headroom lasts for a tenth of that. */
 static void test_demand_waits_at_the_line(void **state)
 {
     _cleanup_(replay_clear) struct replay_result r = { 0 };
@@ -156,7 +156,7 @@ static void test_demand_waits_at_the_line(void **state)
     assert_int_equal(last->used, 3400000000);
 }
 
-/* At max the guard is disarmed, so demand is used up to the end and beyond. */
+/* At the max size the guard is disarmed, so demand exceeds the memory and does not wait. */
 static void test_demand_above_max_is_short(void **state)
 {
     _cleanup_(replay_clear) struct replay_result r = { 0 };
@@ -222,7 +222,7 @@ static void test_the_kernel_keeps_its_reserve(void **state)
     assert_in_range(z.kernel_room, m.reserve, m.reserve + MIB(1));
 }
 
-/* The kernel's part of what is used grows: anonymous memory in the kernel zones does not go away for it. */
+/* The kernel's own memory grows, and anonymous memory in the kernel zones does not make room for it. */
 static void test_the_kernel_is_short_beside_anonymous_memory(void **state)
 {
     struct model_options o = guest;

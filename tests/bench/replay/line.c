@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* The guard's lines as one: all cgroups of the guest together. */
+/* Models the guard with one memory.high line for all cgroups of the guest together. */
 #include "guard.h"
 #include "model.h"
 #include "room.h"
 
-/* The guard computes its lines this often while something moves. */
+/* The guard computes its lines at this interval while memory use changes. */
 #define PLAN_USEC (20 * USEC_PER_MSEC)
-/* When the line is raised, tasks that were held touch memory at this rate beside what the recording does. */
+/* After the line rises, released tasks touch memory at this rate in addition to the recorded growth. */
 #define RELEASE_RATE GIB(2)
 
-/* What the guard keeps free beyond what the monitor orders depends on the processors. */
+/* The number of processors, from which the guard derives what it keeps free beyond the monitor's headroom. */
 #define CPUS 4u
 
-/* Memory that is being unplugged, or will be once the host has answered, is no room. */
+/* Memory that is being unplugged, or will be after the host's reply, is no room. */
 static uint64_t leaving(const struct model *m)
 {
     return sub_floor(m->size, m->requested);
 }
 
-/* At its line a cgroup reclaims its own page cache before it waits, so cold cache is room too. */
+/* At its line a cgroup reclaims its own page cache before its tasks wait, so cold cache counts as room. */
 static void plan_line(struct model *m)
 {
     struct zoneinfo z;
@@ -35,8 +35,8 @@ static uint64_t in_time(uint64_t rate, uint64_t usec)
     return (uint64_t)((unsigned __int128)rate * usec / USEC_PER_SEC);
 }
 
-/* Reaching the line is an event, for which the guard computes it again at once: only what the guest has no
- * room for waits. */
+/* When demand reaches the line, the guard computes the line again at once: only demand without room in the
+ * guest waits. */
 void model_take_demand(struct model *m, uint64_t usec, uint64_t wanted)
 {
     uint64_t grown = sub_floor(wanted, m->wanted);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* vmtide-replay: the decision on a recording of a guest's demand. */
+/* vmtide-replay runs the monitor's decision on a recording of a guest's demand. */
 #include <glib.h>
 #include <sysexits.h>
 
 #include "config.h"
 #include "output.h"
 
-/* Bounds: a latency beyond a minute is no host; a rate under 1 MiB/s would not end within a recording. */
+/* No usable host has a latency above a minute; an unplug below 1 MiB/s would not end within a recording. */
 static const struct config_option options[] = {
     { "Replay", "boot", CONFIG_BYTES, offsetof(struct replay_options, model.boot), MIB(256), GIB(16384),
             NULL },
@@ -50,18 +50,20 @@ static int parse_options(struct program *p, int *argc, char ***argv)
         { "max", 0, 0, G_OPTION_ARG_STRING, &v[1], "Memory of the device", "BYTES" },
         { "profile", 0, 0, G_OPTION_ARG_STRING, &v[2], "conservative, balanced (default) or eager", "NAME" },
         { "policy", 0, 0, G_OPTION_ARG_STRING, &v[3],
-                "Who decides: vmtide (default), or for comparison fixed, hyperalloc-rule, proxmox, mom, "
-                "balancer, neon",
+                "Policy that resizes: vmtide (default), or for comparison fixed, hyperalloc-rule, proxmox, "
+                "mom, balancer, neon",
                 "NAME" },
         { "plug-latency", 0, 0, G_OPTION_ARG_STRING, &v[4],
-                "From the request to memory there (default 100ms)", "TIME" },
-        { "unplug-rate", 0, 0, G_OPTION_ARG_STRING, &v[5], "Bytes a second (default 1G)", "BYTES" },
-        { "unplug-fail", 0, 0, G_OPTION_ARG_STRING, &v[6], "How many unplugs get stuck (default 0)",
+                "Time from the request to the plugged memory (default 100ms)", "TIME" },
+        { "unplug-rate", 0, 0, G_OPTION_ARG_STRING, &v[5], "Bytes unplugged per second (default 1G)",
+                "BYTES" },
+        { "unplug-fail", 0, 0, G_OPTION_ARG_STRING, &v[6], "Share of unplugs that get stuck (default 0)",
                 "PERCENT" },
         { "kernel-part", 0, 0, G_OPTION_ARG_STRING, &v[7],
-                "How much of what is used is the kernel's (default 5)", "PERCENT" },
-        { "csv", 0, 0, G_OPTION_ARG_FILENAME, &p->csv, "Write a row for each second", "FILE" },
-        { "plot", 0, 0, G_OPTION_ARG_FILENAME, &p->plot, "Draw demand and what was held", "FILE.svg" },
+                "Share of used memory that is the kernel's (default 5)", "PERCENT" },
+        { "csv", 0, 0, G_OPTION_ARG_FILENAME, &p->csv, "Write one row per second", "FILE" },
+        { "plot", 0, 0, G_OPTION_ARG_FILENAME, &p->plot, "Draw the demand and the memory that the guest held",
+                "FILE.svg" },
         { "version", 0, 0, G_OPTION_ARG_NONE, &p->version, "Print the version and exit", NULL },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
     };
@@ -69,8 +71,8 @@ static int parse_options(struct program *p, int *argc, char ***argv)
     g_autoptr(GError) error = NULL;
 
     g_option_context_set_summary(context,
-            "Runs the monitor's decision on a recording of a guest's demand and prints the memory that the "
-            "guest held, the demand that was short and the demand that waited at the guard's line. The "
+            "Runs the monitor's decision on a recording of a guest's demand. Prints the memory that the "
+            "guest held, the demand that exceeded it and the demand that waited at the guard's line. The "
             "recording is a CSV file with the columns time_s, used_bytes and cached_bytes, as "
             "vmtide-monitor --record writes it.");
     g_option_context_add_main_entries(context, entries, NULL);
@@ -98,7 +100,7 @@ static int take_values(struct program *p)
         }
     }
     if (!p->values[0] || !p->values[1]) {
-        fprintf(stderr, "vmtide-replay: --boot and --max are needed; see --help\n");
+        fprintf(stderr, "vmtide-replay: --boot and --max are required; see --help\n");
         return -EINVAL;
     }
     return 0;
@@ -145,7 +147,7 @@ static int program_main(struct program *p, int argc, char **argv)
         return EXIT_SUCCESS;
     }
     if (argc != 2) {
-        fprintf(stderr, "vmtide-replay: one recording is needed; see --help\n");
+        fprintf(stderr, "vmtide-replay: exactly one recording is required; see --help\n");
         return EX_USAGE;
     }
     p->trace = g_strdup(argv[1]);

@@ -3,16 +3,16 @@
 
 #include "room.h"
 
-/* Measured under QEMU: 5 ms of stall for each 128 MiB unplugged at most; 64 MB squeezed in a third of a
+/* Measured under QEMU: at most 5 ms of stall per 128 MiB unplugged; reclaiming 64 MB took a third of a
  * second. */
 #define UNPLUG_STALL_USEC (5 * USEC_PER_MSEC)
 #define SQUEEZE_RATE MIB(200)
-/* The host asks a stuck driver again for this long before it ends the unplug. */
+/* The host retries a stuck unplug for this long before it ends it. */
 #define STUCK_USEC (30 * USEC_PER_SEC)
-/* The host sets the same size again when a plug has made no progress for this long. */
+/* The host sets the same requested size again when a plug has made no progress for this long. */
 #define KICK_USEC (500 * USEC_PER_MSEC)
 #define MEMMAP_SHARE 64u
-/* What a guest that has been running has available, and page cache. */
+/* The available memory and the page cache of a guest at the start of the recording. */
 #define START_ROOM MIB(512)
 #define START_CACHE MIB(512)
 
@@ -26,7 +26,7 @@ void model_init(struct model *m, const struct model_options *o)
     *m = (struct model){ .options = *o, .random = UINT64_C(88172645463325252) };
 }
 
-/* xorshift64*: the same on every machine. */
+/* xorshift64* generates the same numbers on every machine. */
 static uint64_t next_random(struct model *m)
 {
     m->random ^= m->random >> 12;
@@ -35,8 +35,8 @@ static uint64_t next_random(struct model *m)
     return m->random * UINT64_C(2685821657736338717) >> 32;
 }
 
-/* An unplug that gets stuck has met a page that cannot move in one of its memory blocks, any of them, and the
- * driver gives up there. */
+/* Returns the size at which an unplug gets stuck: a random one of its memory blocks has an unmovable page, at
+ * which the driver ends. */
 static uint64_t stuck_at(struct model *m)
 {
     uint64_t blocks = (m->size - m->requested) / MODEL_MEMORY_BLOCK;
@@ -48,7 +48,7 @@ void model_request(struct model *m, uint64_t size)
 {
     m->asked = true;
     m->asked_size = bytes_round_down(MIN_OF(size, m->options.max), MODEL_BLOCK);
-    /* Half of the time is the way to the host and back, the other half the guest's. */
+    /* Half of the latency is the host's reply, the other half the plug in the guest. */
     m->answer_time = m->now + m->options.plug_latency / 2;
 }
 
@@ -73,8 +73,8 @@ static void take_answer(struct model *m)
         m->unplug_to = stuck_at(m);
 }
 
-/* The driver adds whole memory blocks, and each has to be paid for at once out of the kernel zones, whose
- * page cache makes room. Adding one fails when they cannot, and the host asks again. */
+/* The driver adds whole memory blocks. The memmap of each comes from the kernel zones at once, where page
+ * cache makes room for it. Without room the addition fails, and the host retries. */
 static void plug_to(struct model *m, uint64_t target)
 {
     struct zoneinfo z;

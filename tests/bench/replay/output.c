@@ -50,7 +50,7 @@ void output_print(FILE *file, const struct replay_result *r)
     print_steps(file, r);
 }
 
-/* A full disk shows when the file is closed at the latest. */
+/* fclose() reports a full disk at the latest. */
 static int close_file(FILE *file)
 {
     bool bad = ferror(file);
@@ -83,7 +83,7 @@ int output_csv(const char *path, const struct replay_result *r)
 struct curve {
     const char *name;
     const char *colour;
-    size_t first; /* offsets in a point; both are added */
+    size_t first; /* offsets in a point; the curve is their sum */
     size_t second;
 };
 

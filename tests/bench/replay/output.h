@@ -3,9 +3,9 @@
 
 #include "replay.h"
 
-/* One "name: value" a line. */
+/* Prints one "name: value" per line. */
 void output_print(FILE *file, const struct replay_result *r);
-/* One row a second. Negative errno when the file cannot be written. */
+/* Writes one row per second. Returns negative errno when the file cannot be written. */
 int output_csv(const char *path, const struct replay_result *r);
-/* A picture of demand and of what was held, as SVG. */
+/* Draws the demand and the memory that the guest held, as SVG. Returns negative errno like output_csv(). */
 int output_plot(const char *path, const struct replay_result *r);

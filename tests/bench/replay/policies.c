@@ -17,7 +17,7 @@ static uint64_t guest_size(const struct model *m)
     return m->options.boot + m->size;
 }
 
-/* The device's part of a guest of so many bytes. */
+/* Returns the device size of a guest of this many bytes, in memory blocks up to the max size. */
 static uint64_t device_part(const struct model *m, uint64_t bytes)
 {
     uint64_t size = MIN_OF(sub_floor(bytes, m->options.boot), m->options.max);
@@ -32,7 +32,7 @@ static uint64_t stepped(const struct model *m, uint64_t up, uint64_t down)
     return device_part(m, sub_floor(guest_size(m) + up, down));
 }
 
-/* luhsra/hyperalloc-bench: free memory against a sixteenth of the guest, every 1.7 s. */
+/* luhsra/hyperalloc-bench compares free memory with a sixteenth of the guest every 1.7 s. */
 static uint64_t hyperalloc(const struct model *m)
 {
     uint64_t step = (m->options.boot + m->options.max) / 16, free_now = model_free(m) / 10 * 9;
@@ -44,7 +44,7 @@ static uint64_t hyperalloc(const struct model *m)
     return free_now > 2 * step ? stepped(m, 0, step) : m->size;
 }
 
-/* pvestatd: at most 100 MB at a time, by the part of the guest that is free. */
+/* Proxmox's pvestatd resizes by the free part of the guest, by at most 100 MB at a time. */
 static uint64_t proxmox(const struct model *m)
 {
     uint64_t percent = model_free(m) * 100 / MAX_OF(m->total, 1);
@@ -54,7 +54,7 @@ static uint64_t proxmox(const struct model *m)
     return percent > 25 ? stepped(m, 0, MIN_OF(100000000, model_free(m))) : m->size;
 }
 
-/* oVirt's memory overcommitment manager, balloon.rules: 5 % of the guest at a time. */
+/* oVirt's memory overcommitment manager (balloon.rules) resizes by 5 % of the guest at a time. */
 static uint64_t mom(const struct model *m)
 {
     uint64_t percent = model_available(m) * 100 / MAX_OF(m->total, 1);
@@ -64,7 +64,7 @@ static uint64_t mom(const struct model *m)
     return percent > 22 ? stepped(m, 0, guest_size(m) / 20) : m->size;
 }
 
-/* Balancers on libvirt's "unused". */
+/* Balancers that use libvirt's "unused". */
 static uint64_t balancer(const struct model *m)
 {
     uint64_t percent = model_free(m) * 100 / MAX_OF(m->total, 1);
@@ -74,7 +74,7 @@ static uint64_t balancer(const struct model *m)
     return percent > 40 ? stepped(m, 0, MIB(512)) : m->size;
 }
 
-/* Neon's autoscaler: three quarters of the guest used is the goal, page cache not counted. */
+/* Neon's autoscaler sets the size so that three quarters of it are used, without page cache. */
 static uint64_t neon(const struct model *m)
 {
     uint64_t used = sub_floor(m->total, model_available(m)), goal = device_part(m, used / 3 * 4);

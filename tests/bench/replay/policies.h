@@ -4,7 +4,7 @@
 #include "decide.h"
 #include "model.h"
 
-/* Who resizes the guest: the real decision, or a rule that others use. */
+/* The policy that resizes the guest: vmtide's decision, or the rule of another project. */
 enum policy {
     POLICY_VMTIDE,
     POLICY_FIXED,
@@ -17,8 +17,8 @@ enum policy {
     _POLICY_INVALID = -EINVAL,
 };
 
-/* NULL-terminated, in the order of the enum. */
+/* Indexed by enum policy, NULL-terminated. */
 extern const char *const policy_names[];
 
-/* The size that a rule wants now, and when it looks again (µs). Not for POLICY_VMTIDE. */
+/* Returns the size that a rule wants now, and the time to its next evaluation (µs). Not for POLICY_VMTIDE. */
 uint64_t policy_wants(enum policy p, const struct model *m, uint64_t *ret_wait);

@@ -3,22 +3,22 @@
 
 #include <time.h>
 
-/* Demand, cache and stall are even within this. */
+/* Demand, cache and stall change linearly within a tick. */
 #define TICK_USEC (10 * USEC_PER_MSEC)
 #define POINT_USEC USEC_PER_SEC
 #define IDLE_AFTER_USEC (150 * USEC_PER_SEC)
 
-/* As the sampler and the triggers have it. */
+/* The constants of the monitor's sampler and triggers. */
 #define PRESSURE_READ_USEC (100 * USEC_PER_MSEC)
 #define WINDOW_USEC (50 * USEC_PER_MSEC)
 #define EARLY_STALL_USEC (5 * USEC_PER_MSEC)
 #define HARD_STALL_USEC (10 * USEC_PER_MSEC)
-/* The most that the sampler believes of a machine. */
+/* The upper limit of the rate that the sampler measures. */
 #define FASTEST_RATE GIB(2)
 #define PAGE_SIZE_BYTES UINT64_C(4096)
-/* The guard looks at its lines this often, and reports tasks that wait at one from the second time on. */
+/* The guard checks its lines at this interval, and reports waiting tasks from the second check on. */
 #define HELD_REPORT_USEC (20 * USEC_PER_MSEC)
-/* The monitor ignores a crossed line for this long after one that woke it. */
+/* The monitor ignores crossed lines for this long after a crossing that woke it. */
 #define CROSSED_PAUSE_USEC (250 * USEC_PER_MSEC)
 
 struct replay {
@@ -33,7 +33,7 @@ struct replay {
     struct decide_config config;
     struct decide_state state;
     struct decide_sample sample;
-    bool asking; /* for the decision: its request has no answer yet */
+    bool asking; /* the decision's request has no reply yet */
     enum decide_action asked;
     uint64_t pressure_time;
     uint64_t window_time;
@@ -41,9 +41,9 @@ struct replay {
     bool event_early;
     bool event_hard;
     uint64_t last_look;
-    uint64_t crossed;    /* when the guard's line woke the monitor last; 0: it has not */
-    uint64_t held_since; /* demand waits at the guard's line; 0: none does */
-    uint64_t late_since; /* demand is behind the recording for that reason; 0: it is not */
+    uint64_t crossed;    /* when a crossed line last woke the monitor; 0: never */
+    uint64_t held_since; /* since when demand waits at the guard's line; 0: none waits */
+    uint64_t late_since; /* since when demand is behind the recording; 0: it is not */
     bool held_reported;
 };
 
@@ -149,7 +149,7 @@ static void look(struct replay *r)
         follow_rule(r);
 }
 
-/* A trigger fires at most once a window, and wakes the monitor. */
+/* A trigger fires at most once per window and wakes the monitor. */
 static void follow_pressure(struct replay *r)
 {
     const struct model *m = &r->model;
@@ -167,8 +167,7 @@ static void follow_pressure(struct replay *r)
     r->next_look = m->now;
 }
 
-/* Demand that reaches the guard's line wakes the monitor, and so does the guard's report that it holds
- * tasks. */
+/* Wakes the monitor when demand reaches the guard's line and when the guard reports that it holds tasks. */
 static void follow_guard(struct replay *r)
 {
     struct model *m = &r->model;
@@ -249,7 +248,7 @@ static uint64_t idle_bytes(const struct replay_result *res)
 
 static void run(struct replay *r)
 {
-    /* The decision's clock is never 0. */
+    /* The decision requires a clock above 0. */
     const uint64_t start = USEC_PER_SEC, end = start + trace_duration(r->trace);
     struct model *m = &r->model;
     uint64_t used, cached;

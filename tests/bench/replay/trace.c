@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 
-/* Bounds that no recording of one guest comes near; they keep every sum here within 64 bits. */
+/* A recording of one guest never reaches these limits; they keep all sums here within 64 bits. */
 #define FILE_MAX MIB(256)
 #define BYTES_MAX (UINT64_C(1) << 50)
 #define SECONDS_MAX (UINT64_C(31) * 24 * 3600)
@@ -28,7 +28,7 @@ static const char *const names[_COLUMN_MAX] = {
 struct reader {
     const char *name;
     unsigned line;
-    size_t places[_COLUMN_MAX]; /* which cell of a line */
+    size_t places[_COLUMN_MAX]; /* the column's cell in a line */
     size_t n_cells;
     GArray *rows;
     uint64_t start;
@@ -61,12 +61,12 @@ static int read_header(struct reader *r, const char *line)
                 found++;
             }
         if (found != 1)
-            return refuse(r, -EBADMSG, "column %s is %s", names[c], found == 0 ? "missing" : "there twice");
+            return refuse(r, -EBADMSG, "column %s is %s", names[c], found == 0 ? "missing" : "duplicate");
     }
     return 0;
 }
 
-/* Digits only; *p is left after them. */
+/* Reads digits only and leaves *p after them. */
 static int read_digits(const char **p, uint64_t *ret)
 {
     uint64_t value = 0;
@@ -90,7 +90,7 @@ static int read_bytes(const struct reader *r, enum column c, const char *cell, u
     if (*cell == '-')
         return refuse(r, -EBADMSG, "%s %s is negative", names[c], cell);
     if (e == -ERANGE || (e >= 0 && value > BYTES_MAX))
-        return refuse(r, -ERANGE, "%s %s is more than %s", names[c], cell, FORMAT_BYTES(BYTES_MAX));
+        return refuse(r, -ERANGE, "%s %s is above the limit of %s", names[c], cell, FORMAT_BYTES(BYTES_MAX));
     if (e < 0 || *p != '\0')
         return refuse(r, -EBADMSG, "%s '%s' is not a number of bytes", names[c], cell);
     *ret = value;
@@ -106,7 +106,7 @@ static int read_time(const struct reader *r, const char *cell, uint64_t *ret)
     if (*cell == '-')
         return refuse(r, -EBADMSG, "time_s %s is negative", cell);
     if (e == -ERANGE || (e >= 0 && seconds > SECONDS_MAX))
-        return refuse(r, -ERANGE, "time_s %s is more than %" PRIu64, cell, SECONDS_MAX);
+        return refuse(r, -ERANGE, "time_s %s is above the limit of %" PRIu64, cell, SECONDS_MAX);
     if (e >= 0 && *p == '.') {
         for (p++; g_ascii_isdigit(*p); p++, unit /= 10)
             usec += unit * (uint64_t)(*p - '0');
@@ -139,7 +139,7 @@ static int read_row(struct reader *r, const char *line)
     if (row.time < r->start ||
             (r->rows->len > 0 &&
                     row.time - r->start < g_array_index(r->rows, struct trace_row, r->rows->len - 1).time))
-        return refuse(r, -EBADMSG, "time_s %s goes back", cells[r->places[COLUMN_TIME]]);
+        return refuse(r, -EBADMSG, "time_s %s is before the last row", cells[r->places[COLUMN_TIME]]);
     row.time -= r->start;
     g_array_append_val(r->rows, row);
     return 0;
@@ -176,7 +176,7 @@ int trace_parse(const char *name, const char *text, size_t len, struct trace *re
     if (e < 0)
         return e;
     if (rows->len < 2 || g_array_index(rows, struct trace_row, rows->len - 1).time == 0)
-        return refuse(&r, -EBADMSG, "%u rows; at least two at different times are needed", rows->len);
+        return refuse(&r, -EBADMSG, "%u rows; at least two with different times are required", rows->len);
     ret->n_rows = rows->len;
     ret->rows = g_memdup2(rows->data, rows->len * sizeof(struct trace_row));
     return 0;
@@ -196,7 +196,7 @@ int trace_load(const char *path, struct trace *ret, char **ret_error)
         return e;
     }
     if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > FILE_MAX) {
-        *ret_error = g_strdup_printf("%s: not a file of at most %s", path, FORMAT_BYTES(FILE_MAX));
+        *ret_error = g_strdup_printf("%s: not a regular file of at most %s", path, FORMAT_BYTES(FILE_MAX));
         return -EBADMSG;
     }
     if (!g_file_get_contents(path, &text, &len, &error)) {
@@ -217,7 +217,7 @@ uint64_t trace_duration(const struct trace *t)
     return t->rows[t->n_rows - 1].time;
 }
 
-/* Between a and b, at part of whole; products stay within 128 bits. */
+/* Interpolates between a and b at part of whole; the products fit in 128 bits. */
 static uint64_t between(uint64_t a, uint64_t b, uint64_t part, uint64_t whole)
 {
     uint64_t move = (uint64_t)((unsigned __int128)(a > b ? a - b : b - a) * part / whole);

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* Which zone memory is in, and what that leaves. */
+/* Models the zones that memory is in, and the room that remains. */
 #include "model.h"
 #include "room.h"
 
-/* Kernel image, firmware and the like: a guest of 1 GiB has a MemTotal of 960 MiB. */
+/* Boot memory outside of MemTotal (kernel image, firmware): with 1 GiB of it MemTotal is 960 MiB. */
 #define BOOT_COST MIB(48)
 #define MEMMAP_SHARE 64u
-/* Watermarks: of 16 GiB some 64 MiB. */
+/* The watermarks are about 64 MiB of 16 GiB. */
 #define LOW_SHARE 256u
 #define MIN_FIFTHS 4u
-/* A disk that reads 200 MiB/s. */
+/* The disk reads 200 MiB/s. */
 #define READ_RATE MIB(200)
-/* Of page cache, what is read again and again: a recording does not say. Of a stream, little. */
+/* The part of page cache that is read repeatedly; an assumption, since a recording does not contain it. It is
+ * limited, since the pages of a stream are hardly read again. */
 #define HOT_PART 4u
 #define HOT_MAX MIB(256)
-/* Part of the time during which reclaim of page cache stalls a task. */
+/* The part of the time in which reclaim of page cache stalls a task. */
 #define EVICT_STALL_PART 50u
 #define THRASH_STALL_PART 5u
 
@@ -28,7 +29,7 @@ static uint64_t kernel_used(const struct model *m)
     return m->used / 100 * m->options.kernel_part;
 }
 
-/* Memory that no page of a user may take: what the kernel uses itself, and the memmap of plugged memory. */
+/* Memory that user pages cannot use: the kernel's own memory and the memmap of plugged memory. */
 static uint64_t kernel_own(const struct model *m)
 {
     return kernel_used(m) + m->memmap;
@@ -55,14 +56,14 @@ static uint64_t movable_limit(const struct model *m)
     return sub_floor(m->movable_managed, m->low - kernel_low(m));
 }
 
-/* User pages enter the kernel zones up to this. */
+/* The most user memory that the kernel zones take. */
 static uint64_t kernel_limit(const struct model *m)
 {
     return sub_floor(kernel_total(m), kernel_own(m) + kernel_low(m) + m->reserve);
 }
 
-/* Three parts movable for one of the kernel's: kernel zones get what that asks for beyond boot memory. What
- * lowmem_reserve_ratio reserves is at most what is plugged as Movable. */
+/* Three quarters of all memory are Movable at most: plugged memory above that goes to the kernel zones.
+ * lowmem_reserve_ratio reserves at most as much as is plugged as Movable. */
 void model_follow_size(struct model *m)
 {
     const struct model_options *o = &m->options;
@@ -85,7 +86,7 @@ uint64_t model_cold_cache(const struct model *m)
     return sub_floor(m->cache, hot_bytes(m));
 }
 
-/* Page cache fills what is free as fast as a disk reads, and makes room at once. */
+/* Page cache grows into free memory at the disk's rate, and shrinks at once. */
 static void move_cache(struct model *m, uint64_t usec, uint64_t room)
 {
     uint64_t hot = hot_bytes(m), wanted,
@@ -112,15 +113,15 @@ static void move_cache(struct model *m, uint64_t usec, uint64_t room)
     }
 }
 
-/* Page cache lies in both zones as other user memory does. */
+/* Page cache has the same share of both zones as other user memory. */
 static uint64_t kernel_file(const struct model *m)
 {
     return MIN_OF(part_of(m->kernel_user, m->cache, m->movable_user + m->kernel_user), m->kernel_user);
 }
 
-/* The kernel's own growth takes page cache out of its zones, but no anonymous memory: without swap that stays
- * where it is, and what does not fit beside it is short. A balloon's guest has no Movable zone: all of its
- * memory is the kernel's too. */
+/* Growth of the kernel's own memory evicts page cache from its zones, but not anonymous memory, which stays
+ * without swap; kernel memory that does not fit beside it is short. A guest with a balloon has no Movable
+ * zone, so that the kernel can use all of its memory. */
 static void make_kernel_room(struct model *m)
 {
     uint64_t own = kernel_own(m) + (m->options.ballooned ? 0 : kernel_min(m));
@@ -131,8 +132,8 @@ static void make_kernel_room(struct model *m)
     m->short_bytes = sub_floor(m->kernel_user, most) + sub_floor(own, kernel_total(m));
 }
 
-/* User memory goes to Movable first and stays where it is; what is freed is freed evenly. An unplug moves
- * what it meets to where there is room. */
+/* User memory fills Movable first and stays in its zone; both zones free it in proportion. An unplug moves
+ * pages to a zone that has room. */
 static void move_user(struct model *m, uint64_t user)
 {
     uint64_t before = m->movable_user + m->kernel_user, more;
@@ -148,7 +149,7 @@ static void move_user(struct model *m, uint64_t user)
     m->kernel_user += more - before;
 }
 
-/* The most that user memory can be. Memory stays where it is when a limit falls below it. */
+/* The most user memory that fits. Memory stays in its zone when a limit falls below it. */
 static uint64_t user_room(const struct model *m)
 {
     return MAX_OF(movable_limit(m), MIN_OF(m->movable_user, m->movable_managed)) +
@@ -173,7 +174,7 @@ void model_place(struct model *m, uint64_t usec)
         m->stall += usec;
 }
 
-/* Boot memory was filled before anything was plugged, and its pages have stayed there. */
+/* User memory filled boot memory before the first plug, and its pages have stayed there. */
 void model_fill(struct model *m)
 {
     uint64_t user;
