@@ -56,7 +56,6 @@ void set_size(struct world *w, uint64_t size)
     w->sample.zones.movable_managed = size;
 }
 
-/* What a host does that grants at once and a guest that plugs at once. */
 void apply(struct world *w)
 {
     uint64_t bytes = w->decision.bytes;
@@ -72,7 +71,6 @@ void apply(struct world *w)
         decide_result(&w->state, w->decision.action, DECIDE_GRANTED, w->now);
 }
 
-/* Steps as long as the decision itself asks for, until the action comes or the time is over. */
 bool run_until(struct world *w, enum decide_action action, uint64_t usec)
 {
     uint64_t end = w->now + usec;

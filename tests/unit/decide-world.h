@@ -5,7 +5,7 @@
 
 #include "decide.h"
 
-/* A guest of 1 GiB boot memory with a device of 8 GiB, driven step by step. */
+/* A simulated guest with 1 GiB of boot memory and a device of 8 GiB. */
 struct world {
     struct decide_config config;
     struct decide_state state;
@@ -15,16 +15,16 @@ struct world {
 };
 
 void world_init(struct world *w);
-/* One step after so many µs; events do not outlive it. */
+/* Advances the clock, makes one decision and clears the events. */
 const struct decision *step(struct world *w, uint64_t after_usec);
 void set_available(struct world *w, uint64_t available);
 void set_size(struct world *w, uint64_t size);
-/* What a host does that grants at once and a guest that plugs at once. */
+/* Applies the decision at once, as a host that grants and a guest that plugs without delay. */
 void apply(struct world *w);
-/* Steps as long as the decision itself asks for, until the action comes or the time is over. */
+/* Steps at the intervals that the decision asks for. Returns true at the action, false after usec. */
 bool run_until(struct world *w, enum decide_action action, uint64_t usec);
 
-/* One situation after a first, quiet sample: what is set, what must come of it. */
+/* A situation: what changes after a first, quiet sample, and the expected decision. */
 struct situation {
     const char *name;
     void (*set)(struct world *w);
@@ -33,5 +33,5 @@ struct situation {
     enum channel_level level;
 };
 
-/* Fails with the names of those from which something else comes. */
+/* Fails and names the situations that cause another decision. */
 void check_situations(const struct situation *situations, size_t n);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the decision orders of the guard, and how it grows while tasks are held at a line. */
+/* The headroom that the decision arms the guard with, and the grows while tasks wait at a line. */
 #include "decide-world.h"
 
 static void test_guard_stays_armed_until_the_last_plug_is_done(void **state)
@@ -40,8 +40,7 @@ static void test_burst_does_not_move_the_line(void **state)
     assert_int_equal(w.decision.guard_headroom, decide_headroom(&w.config, w.sample.meminfo.total) / 4 * 3);
 }
 
-/* Held tasks consume nothing, so the measured rate decays, and what is pending must cover them all the same.
- */
+/* Held tasks consume nothing and the measured rate decays, but the pending memory must still cover them. */
 static void test_held_burst_asks_for_more_than_is_pending(void **state)
 {
     struct world w;
@@ -77,7 +76,7 @@ static void test_end_of_a_hold_ends_its_growth(void **state)
     assert_true(w.decision.projected > GIB(2));
 }
 
-/* The memory of the first grow comes while the second one waits for its own. */
+/* The memory of the first grow is plugged while the second grow waits for its own. */
 static void test_round_trip_ends_with_its_own_memory(void **state)
 {
     struct world w;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "decide-world.h"
 
-/* xorshift64*: the same streams on every machine. */
+/* xorshift64* generates the same streams on every machine. */
 static uint64_t next_random(uint64_t *x)
 {
     *x ^= *x >> 12;

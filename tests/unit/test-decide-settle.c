@@ -27,7 +27,7 @@ static void test_much_spare_is_given_back_in_half_of_the_time(void **state)
     usec = time_to_shrink(&w);
     assert_in_range(usec, 5 * USEC_PER_SEC, 8 * USEC_PER_SEC);
     total = w.sample.meminfo.total;
-    /* Just over what makes a step worth it. */
+    /* Just above the least spare memory for a regular step. */
     become_spare(&w, MIB(1800));
     assert_int_equal(w.sample.meminfo.total, total);
     assert_true(time_to_shrink(&w) > usec + USEC_PER_SEC);
@@ -42,7 +42,7 @@ static void test_no_time_is_shorter_than_half_of_the_settle_time(void **state)
     assert_true(time_to_shrink(&w) >= 20 * USEC_PER_SEC);
 }
 
-/* A grow this long after the shrink. */
+/* Causes a grow usec after a shrink. */
 static void shrink_then_grow(struct world *w, uint64_t usec)
 {
     uint64_t end;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory that is short, or about to be, or only seems so: what must come of it. */
+/* The decisions when memory is short, is about to be short, or only seems short. */
 #include "decide-world.h"
 
 static void set_nothing(struct world *w)
@@ -265,15 +265,15 @@ static const struct situation situations[] = {
     { "kernel zones full of cache", set_short_kernel_zones_with_cache, DECIDE_GROW, DECIDE_SHORT,
             CHANNEL_LEVEL_RISING },
     { "kernel zones unknown", set_short_zones_unknown, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
-    { "plugging what will do", set_plugging_enough, DECIDE_HOLD, DECIDE_PLUGGING, CHANNEL_LEVEL_RISING },
+    { "pending memory suffices", set_plugging_enough, DECIDE_HOLD, DECIDE_PLUGGING, CHANNEL_LEVEL_RISING },
     { "statistics unreadable", set_unknown, DECIDE_HOLD, DECIDE_UNKNOWN_INPUT, CHANNEL_LEVEL_NORMAL },
-    { "event of streaming I/O", set_event_streaming, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
+    { "event from streaming I/O", set_event_streaming, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "spurious event", set_event_unconfirmed, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "event with little available", set_event_confirmed, DECIDE_GROW, DECIDE_PRESSURE,
             CHANNEL_LEVEL_RISING },
     { "event with refaults", set_event_refaults, DECIDE_GROW, DECIDE_REFAULTS, CHANNEL_LEVEL_RISING },
-    { "headroom by configuration", set_headroom_big, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
-    { "headroom under the least", set_headroom_small, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
+    { "configured headroom", set_headroom_big, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
+    { "headroom below the minimum", set_headroom_small, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "short, refused", set_refused, DECIDE_HOLD, DECIDE_REFUSED, CHANNEL_LEVEL_CRITICAL },
     { "short without pressure", set_no_pressure_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
     { "event without pressure", set_event_without_psi, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
@@ -287,7 +287,7 @@ static const struct situation situations[] = {
     { "short without device", set_no_device, DECIDE_HOLD, DECIDE_NO_HOST, CHANNEL_LEVEL_RISING },
     { "short, empty device", set_empty_device, DECIDE_HOLD, DECIDE_AT_MAX, CHANNEL_LEVEL_CRITICAL },
     { "short, one block left", set_room_of_one_block, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
-    { "kernel part is near, nothing falls", set_kernel_floor, DECIDE_HOLD, DECIDE_ENOUGH,
+    { "kernel part is near, available is steady", set_kernel_floor, DECIDE_HOLD, DECIDE_ENOUGH,
             CHANNEL_LEVEL_NORMAL },
     { "kernel part, at max size", set_kernel_floor_at_max, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "kernel part is small, movable free", set_kernel_floor_movable_free, DECIDE_HOLD, DECIDE_SETTLING,
@@ -299,8 +299,7 @@ static const struct situation situations[] = {
     { "falling slowly", set_falling_slowly, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "full of cache", set_full_cache, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "full of cache, short", set_full_cache_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
-    { "nothing left to pay memmap from", set_nothing_left, DECIDE_GROW, DECIDE_KERNEL_ZONES,
-            CHANNEL_LEVEL_CRITICAL },
+    { "no memory for a memmap", set_nothing_left, DECIDE_GROW, DECIDE_KERNEL_ZONES, CHANNEL_LEVEL_CRITICAL },
 };
 
 static void test_situations(void **state)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory to spare, asked back or on its way out: what must come of it. */
+/* The decisions when memory is spare, when the host asks for memory, and during an unplug. */
 #include "decide-world.h"
 
 static void set_short(struct world *w)
@@ -53,7 +53,7 @@ static void set_at_min(struct world *w)
     w->sample.min_size = GIB(2);
 }
 
-/* A reservation is a min size of the actuator's. */
+/* The actuator represents a reservation as its min size. */
 static void set_reserved(struct world *w)
 {
     set_spare(w);
@@ -73,7 +73,7 @@ static void back_off(struct world *w)
     w->state.back_off_size = w->sample.size;
 }
 
-/* What stayed of a shrink is the reason to wait, what was plugged after it is none. */
+/* The back-off applies to the blocks that a shrink left plugged, not to blocks plugged later. */
 static void set_back_off_grown(struct world *w)
 {
     set_spare(w);
@@ -159,12 +159,13 @@ static const struct situation situations[] = {
     { "spare, refaults", set_spare_refaults, DECIDE_HOLD, DECIDE_UNDER_PRESSURE, CHANNEL_LEVEL_SETTLING },
     { "unplug under way", set_spare_unplugging, DECIDE_HOLD, DECIDE_UNPLUGGING, CHANNEL_LEVEL_SETTLING },
     { "host asks", set_host_asks, DECIDE_SHRINK, DECIDE_HOST_ASKED, CHANNEL_LEVEL_SETTLING },
-    { "host asks for what is in use", set_host_asks_in_use, DECIDE_HOLD, DECIDE_HOST_ASKED,
+    { "host asks for memory in use", set_host_asks_in_use, DECIDE_HOLD, DECIDE_HOST_ASKED,
             CHANNEL_LEVEL_NORMAL },
     { "spare, reserved", set_reserved, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
-    { "max lowered under the size", set_max_lowered, DECIDE_SHRINK, DECIDE_OVER_MAX, CHANNEL_LEVEL_SETTLING },
+    { "max size lowered below the size", set_max_lowered, DECIDE_SHRINK, DECIDE_OVER_MAX,
+            CHANNEL_LEVEL_SETTLING },
     { "spare, backing off", set_back_off, DECIDE_HOLD, DECIDE_BACK_OFF, CHANNEL_LEVEL_SETTLING },
-    { "spare that came after the step that got stuck", set_back_off_grown, DECIDE_HOLD, DECIDE_SETTLING,
+    { "spare, plugged after the stuck step", set_back_off_grown, DECIDE_HOLD, DECIDE_SETTLING,
             CHANNEL_LEVEL_SETTLING },
     { "short, backing off", set_back_off_short, DECIDE_GROW, DECIDE_SHORT, CHANNEL_LEVEL_RISING },
     { "host asks, backing off", set_host_asks_back_off, DECIDE_HOLD, DECIDE_BACK_OFF,
@@ -174,11 +175,11 @@ static const struct situation situations[] = {
             CHANNEL_LEVEL_NORMAL },
     { "spare, no host", set_spare_no_host, DECIDE_HOLD, DECIDE_NO_HOST, CHANNEL_LEVEL_NORMAL },
     { "spare, plugging", set_plugging_spare, DECIDE_HOLD, DECIDE_PLUGGING, CHANNEL_LEVEL_RISING },
-    { "crumbs", set_crumbs, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
+    { "spare, too little for a step", set_crumbs, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "at own min size", set_own_min, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "host asks, own min size", set_host_asks_own_min, DECIDE_HOLD, DECIDE_HOST_ASKED,
             CHANNEL_LEVEL_NORMAL },
-    { "swap is demand", set_swap_in_use, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
+    { "used swap is demand", set_swap_in_use, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "at min size", set_at_min, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* No reason to hold lasts while memory is short: each has a bound after which something is asked for. */
+/* While memory is short, each reason to hold ends with a request within a bound. */
 #include "decide-world.h"
 
-/* The most that a refusal (5 s), a failed plug (500 ms) and what follows them may take together. */
+/* An upper bound of a refusal's wait (5 s), a failed plug's (500 ms) and the step after them together. */
 #define BOUND_USEC (6 * USEC_PER_SEC)
 
 static void be_short(struct world *w)
@@ -24,7 +24,7 @@ static void set_refused_by_host(struct world *w)
     decide_result(&w->state, DECIDE_GROW, DECIDE_REFUSED_HOST, w->now);
 }
 
-/* Adding memory has failed in the driver: the requested size stands above the size. */
+/* The driver has failed to add memory: the requested size stays above the size. */
 static void set_plug_failed(struct world *w)
 {
     set_size(w, MIB(512));
@@ -106,10 +106,10 @@ static const struct {
     { "held, plenty available", set_held_with_plenty },
     { "held, plug failed", set_held_and_plug_failed },
     { "held while cache is squeezed", set_held_while_squeezing },
-    { "nothing but meminfo", set_no_pressure },
+    { "only meminfo is readable", set_no_pressure },
 };
 
-/* Asks again and again while nothing comes of it. */
+/* Counts the grows while none of them is carried out. */
 static unsigned count_asks(struct world *w, uint64_t usec)
 {
     uint64_t end = w->now + usec;
@@ -135,12 +135,12 @@ static void test_every_state_asks_while_memory_is_short(void **state)
         step(&w, 0);
         states[i].set(&w);
         if (count_asks(&w, BOUND_USEC) == 0)
-            fail_msg("%s: nothing was asked for in %u s, why %s", states[i].name,
-                    (unsigned)(BOUND_USEC / USEC_PER_SEC), decide_why_to_string(w.decision.why));
+            fail_msg("%s: no request in %u s, why %s", states[i].name, (unsigned)(BOUND_USEC / USEC_PER_SEC),
+                    decide_why_to_string(w.decision.why));
     }
 }
 
-/* A failed plug is asked for again once in each 500 ms, a block at a time, not in every sample. */
+/* After a failed plug the monitor asks for one block every 500 ms, not at every sample. */
 static void test_a_failed_plug_is_asked_for_again_slowly(void **state)
 {
     struct world w;
@@ -167,7 +167,7 @@ static void test_standing_blocks_are_asked_for_and_kept(void **state)
     assert_int_equal(w.sample.size, MIB(256));
 }
 
-/* Seen: both standing blocks had gone to a kernel zone, so that no ratio kept user pages out of any zone. */
+/* Seen: both standing blocks came online in a kernel zone, and no ratio kept user pages out of any zone. */
 static void test_standing_blocks_are_in_movable(void **state)
 {
     struct world w;
@@ -179,7 +179,7 @@ static void test_standing_blocks_are_in_movable(void **state)
     step(&w, USEC_PER_SEC);
     assert_int_equal(w.decision.why, DECIDE_STANDING);
     assert_int_equal(w.decision.bytes, MIB(256));
-    /* They arrive, and are kept beside the kernel's blocks. */
+    /* The requested blocks come online and stay plugged beside the kernel's blocks. */
     set_size(&w, MIB(512));
     set_available(&w, MIB(1100));
     w.sample.zones.movable_managed = MIB(256);
@@ -202,7 +202,7 @@ static void test_standing_blocks_are_not_asked_for_in_vain(void **state)
             continue;
         asks++;
         set_size(&w, w.sample.size + w.decision.bytes);
-        /* Onlining=keep and "online": all goes to a kernel zone. */
+        /* With Onlining=keep and the policy "online", each block goes to a kernel zone. */
         w.sample.zones.movable_managed = 0;
     }
     assert_in_range(asks, 1, 2);
@@ -243,7 +243,7 @@ static void test_kernel_zones_get_a_block_and_not_in_vain(void **state)
     assert_int_equal(w.decision.action, DECIDE_GROW);
     assert_int_equal(w.decision.why, DECIDE_KERNEL_LOW);
     assert_int_equal(w.decision.bytes, MIB(128));
-    /* The blocks go elsewhere: they are asked for less and less often. */
+    /* The blocks do not reach the kernel zones, so the requests become rarer. */
     asks = count_asks(&w, 600 * USEC_PER_SEC);
     assert_in_range(asks, 2, 8);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "decide-world.h"
 
-/* 512 MiB/s for as long as it takes to use 4 GiB, the memory there 100 ms after it was asked for. */
+/* Tasks use 4 GiB at 512 MiB/s; each plug is done 100 ms after its request. */
 static void test_burst_is_never_short(void **state)
 {
     struct world w;
@@ -86,7 +86,7 @@ static void test_without_pressure_settles_longer(void **state)
     assert_in_range(w.now - begin, 20 * USEC_PER_SEC, 45 * USEC_PER_SEC);
 }
 
-/* What was given back is needed again: twice the time is remembered, and no less is kept than that needs. */
+/* A grow soon after a shrink doubles the settle time; the next shrink keeps the peak of the doubled time. */
 static void test_flap_doubles_settle_and_keeps_peak(void **state)
 {
     struct world w;
@@ -106,7 +106,7 @@ static void test_flap_doubles_settle_and_keeps_peak(void **state)
     set_available(&w, GIB(2));
     assert_true(run_until(&w, DECIDE_SHRINK, 60 * USEC_PER_SEC));
     assert_in_range(w.now - begin, 10 * USEC_PER_SEC, 25 * USEC_PER_SEC);
-    /* And it is forgotten again when nothing of the kind happens. */
+    /* Without another flap the settle time falls back to its default. */
     while (w.now < begin + 120 * USEC_PER_SEC) {
         apply(&w);
         step(&w, USEC_PER_SEC);
@@ -135,7 +135,7 @@ static void test_stuck_shrink_backs_off_and_doubles(void **state)
         begin = w.now;
         assert_true(run_until(&w, DECIDE_SHRINK, 2 * 3600 * USEC_PER_SEC));
         assert_in_range(w.now - begin, wanted - USEC_PER_SEC, wanted + 15 * USEC_PER_SEC);
-        /* Take that decision back for the next round. */
+        /* Revert this decision for the next round. */
         w.state.shrinking = false;
     }
 }
@@ -263,7 +263,7 @@ static void test_round_trip_is_measured(void **state)
     assert_int_equal(w.decision.round_trip, 450 * USEC_PER_MSEC);
 }
 
-/* Stall that came with our own unplug is not the workload's: nothing is plugged for it. */
+/* The stall of the monitor's own unplug is not the workload's, so it causes no grow. */
 static void test_own_unplug_raises_no_growth(void **state)
 {
     struct world w;
@@ -286,7 +286,7 @@ static void test_own_unplug_raises_no_growth(void **state)
     assert_int_equal(w.decision.pressure10, 0);
 }
 
-/* An unplug by hand of which the new requested size is not heard of yet: MemFree falls, MemTotal does not. */
+/* During a manual unplug MemFree falls before MemTotal, and before the new requested size is known. */
 static void test_a_rate_that_cannot_be_is_not_believed(void **state)
 {
     struct world w;
@@ -298,7 +298,7 @@ static void test_a_rate_that_cannot_be_is_not_believed(void **state)
     (void)step(&w, 500 * USEC_PER_MSEC);
     set_available(&w, GIB(3) - MIB(512));
     assert_int_equal(step(&w, 20 * USEC_PER_MSEC)->action, DECIDE_HOLD);
-    /* What can be is. */
+    /* A plausible rate causes a grow. */
     set_available(&w, MIB(700));
     assert_int_equal(step(&w, 500 * USEC_PER_MSEC)->action, DECIDE_GROW);
 }

@@ -34,17 +34,18 @@ static void test_level(void **state)
         uint64_t projected;
         enum low_memory_level wanted;
     } table[] = {
-        { "all is well", DECIDE_ENOUGH, DECIDE_GRANTED, NORMAL, GIB(1), GIB(1), LOW_MEMORY_NONE },
+        { "normal", DECIDE_ENOUGH, DECIDE_GRANTED, NORMAL, GIB(1), GIB(1), LOW_MEMORY_NONE },
         { "no host, but enough", DECIDE_NO_HOST, DECIDE_GRANTED, NORMAL, GIB(1), GIB(1), LOW_MEMORY_NONE },
         { "just enough", DECIDE_NO_HOST, DECIDE_GRANTED, RISING, HEADROOM, HEADROOM, LOW_MEMORY_NONE },
         { "no host", DECIDE_NO_HOST, DECIDE_GRANTED, RISING, HEADROOM - 1, HEADROOM, LOW_MEMORY_LOW },
         { "at max", DECIDE_AT_MAX, DECIDE_GRANTED, CRITICAL, MIB(200), MIB(200), LOW_MEMORY_LOW },
-        { "at max, soon", DECIDE_AT_MAX, DECIDE_GRANTED, RISING, MIB(300), MIB(255), LOW_MEMORY_LOW },
+        { "at max, projected short", DECIDE_AT_MAX, DECIDE_GRANTED, RISING, MIB(300), MIB(255),
+                LOW_MEMORY_LOW },
         { "at max, a pressure event with enough", DECIDE_AT_MAX, DECIDE_GRANTED, RISING, MIB(300), MIB(300),
                 LOW_MEMORY_NONE },
-        { "half of it left", DECIDE_AT_MAX, DECIDE_GRANTED, CRITICAL, MIB(128), 0, LOW_MEMORY_LOW },
+        { "half of the headroom left", DECIDE_AT_MAX, DECIDE_GRANTED, CRITICAL, MIB(128), 0, LOW_MEMORY_LOW },
         { "less than half", DECIDE_AT_MAX, DECIDE_GRANTED, CRITICAL, MIB(128) - 1, 0, LOW_MEMORY_MEDIUM },
-        { "a quarter of it left", DECIDE_REFUSED, DECIDE_REFUSED_HOST, CRITICAL, MIB(64), 0,
+        { "a quarter of the headroom left", DECIDE_REFUSED, DECIDE_REFUSED_HOST, CRITICAL, MIB(64), 0,
                 LOW_MEMORY_MEDIUM },
         { "less than a quarter", DECIDE_REFUSED, DECIDE_REFUSED_HOST, CRITICAL, MIB(64) - 1, 0,
                 LOW_MEMORY_CRITICAL },
@@ -52,26 +53,27 @@ static void test_level(void **state)
         { "refused by our limit", DECIDE_REFUSED, DECIDE_REFUSED_LIMIT, CRITICAL, MIB(100), 0,
                 LOW_MEMORY_MEDIUM },
         { "no answer", DECIDE_REFUSED, DECIDE_UNANSWERED, CRITICAL, MIB(100), 0, LOW_MEMORY_MEDIUM },
-        { "only too fast", DECIDE_REFUSED, DECIDE_REFUSED_RATE, CRITICAL, MIB(100), 0, LOW_MEMORY_NONE },
-        { "no room for memmap", DECIDE_KERNEL_ZONES, DECIDE_GRANTED, CRITICAL, MIB(100), 0,
+        { "refused by the rate limit", DECIDE_REFUSED, DECIDE_REFUSED_RATE, CRITICAL, MIB(100), 0,
+                LOW_MEMORY_NONE },
+        { "no memory for a memmap", DECIDE_KERNEL_ZONES, DECIDE_GRANTED, CRITICAL, MIB(100), 0,
                 LOW_MEMORY_MEDIUM },
-        { "asking now", DECIDE_SHORT, DECIDE_REFUSED_HOST, CRITICAL, MIB(10), 0, LOW_MEMORY_NONE },
-        { "asked", DECIDE_IN_FLIGHT, DECIDE_REFUSED_HOST, CRITICAL, MIB(10), 0, LOW_MEMORY_NONE },
-        { "on its way", DECIDE_PLUGGING, DECIDE_GRANTED, CRITICAL, MIB(10), 0, LOW_MEMORY_NONE },
-        { "to spare", DECIDE_SETTLING, DECIDE_REFUSED_HOST, SETTLING, GIB(1), GIB(1), LOW_MEMORY_NONE },
-        { "nothing is known", DECIDE_UNKNOWN_INPUT, DECIDE_REFUSED_HOST, CRITICAL, 0, 0, LOW_MEMORY_NONE },
+        { "request due now", DECIDE_SHORT, DECIDE_REFUSED_HOST, CRITICAL, MIB(10), 0, LOW_MEMORY_NONE },
+        { "request in flight", DECIDE_IN_FLIGHT, DECIDE_REFUSED_HOST, CRITICAL, MIB(10), 0, LOW_MEMORY_NONE },
+        { "plugging", DECIDE_PLUGGING, DECIDE_GRANTED, CRITICAL, MIB(10), 0, LOW_MEMORY_NONE },
+        { "spare memory", DECIDE_SETTLING, DECIDE_REFUSED_HOST, SETTLING, GIB(1), GIB(1), LOW_MEMORY_NONE },
+        { "input unknown", DECIDE_UNKNOWN_INPUT, DECIDE_REFUSED_HOST, CRITICAL, 0, 0, LOW_MEMORY_NONE },
     };
 
     for (size_t i = 0; i < ELEMENTSOF(table); i++) {
         struct decision d = decision(table[i].why, table[i].level, table[i].available, table[i].projected);
 
         if (low_memory_level(&d, table[i].refused) != table[i].wanted)
-            fail_msg(
-                    "%s: %d, not %d", table[i].name, low_memory_level(&d, table[i].refused), table[i].wanted);
+            fail_msg("%s: got %d, expected %d", table[i].name, low_memory_level(&d, table[i].refused),
+                    table[i].wanted);
     }
 }
 
-/* The less is left, the higher the level, whatever the reason. */
+/* With less available memory the level never falls, for any reason of the decision. */
 static void test_never_lower_with_less(void **state)
 {
     for (enum decide_why why = 0; why < _DECIDE_WHY_MAX; why++) {
@@ -96,17 +98,18 @@ static void test_rate(void **state)
         enum low_memory_level wanted;
     } steps[] = {
         { 1000, GIB(1), LOW_MEMORY_NONE }, { 2000, MIB(200), LOW_MEMORY_LOW },
-        { 2020, MIB(200), LOW_MEMORY_NONE }, { 3000, MIB(100), LOW_MEMORY_MEDIUM }, /* risen: at once */
-        { 3020, MIB(10), LOW_MEMORY_CRITICAL },                                     /* again */
-        { 4000, MIB(200), LOW_MEMORY_NONE },                                        /* less bad is no news */
-        { 5000, GIB(1), LOW_MEMORY_NONE },                                          /* over */
-        { 6000, MIB(10), LOW_MEMORY_NONE },      /* to and fro is none either */
-        { 18019, MIB(10), LOW_MEMORY_NONE },     /* 15 s less a ms since it was said */
-        { 18020, MIB(10), LOW_MEMORY_CRITICAL }, /* it goes on */
+        { 2020, MIB(200), LOW_MEMORY_NONE },
+        { 3000, MIB(100), LOW_MEMORY_MEDIUM },   /* the level rose: at once */
+        { 3020, MIB(10), LOW_MEMORY_CRITICAL },  /* rose again */
+        { 4000, MIB(200), LOW_MEMORY_NONE },     /* a lower level waits for the interval */
+        { 5000, GIB(1), LOW_MEMORY_NONE },       /* no longer short */
+        { 6000, MIB(10), LOW_MEMORY_NONE },      /* critical again, still within the interval */
+        { 18019, MIB(10), LOW_MEMORY_NONE },     /* 1 ms less than 15 s since the last warning */
+        { 18020, MIB(10), LOW_MEMORY_CRITICAL }, /* 15 s have passed */
         { 33019, MIB(200), LOW_MEMORY_NONE }, { 33020, MIB(200), LOW_MEMORY_LOW },
         { 33040, MIB(100), LOW_MEMORY_MEDIUM }, { 99000, GIB(1), LOW_MEMORY_NONE },
         { 100000, MIB(200), LOW_MEMORY_LOW },
-        { 99999, MIB(200), LOW_MEMORY_LOW }, /* the clock goes back: rather once too often */
+        { 99999, MIB(200), LOW_MEMORY_LOW }, /* the clock went back: warn rather than stay silent */
     };
     struct low_memory s = { 0 };
 
@@ -118,7 +121,7 @@ static void test_rate(void **state)
     }
 }
 
-/* However memory moves, there is one warning for each level in 15 s, and at least one for all. */
+/* However memory changes, each 15 s have at most one warning per level and at least one in total. */
 static void test_bound(void **state)
 {
     struct low_memory s = { 0 };

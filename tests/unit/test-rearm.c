@@ -17,16 +17,16 @@ static void test_what_is_due(void **state)
         uint64_t after; /* µs since the last call, which was (256 MiB, 1 GiB, 2 GiB) */
         bool due;
     } table[] = {
-        { "nothing new", MIB(256), GIB(1), GIB(2), SECOND, false },
-        { "silence must not fail open", MIB(256), GIB(1), GIB(2), 2 * SECOND, true },
+        { "no change", MIB(256), GIB(1), GIB(2), SECOND, false },
+        { "before the guard times out", MIB(256), GIB(1), GIB(2), 2 * SECOND, true },
         { "a little less available", MIB(256), GIB(1) - MIB(63), GIB(2), SECOND, false },
         { "much less available", MIB(256), GIB(1) - MIB(64), GIB(2), SECOND, true },
         { "much more available", MIB(256), GIB(1) + MIB(64), GIB(2), SECOND, true },
         { "plugged", MIB(256), GIB(1), GIB(2) + MIB(128), SECOND, true },
         { "unplugged", MIB(256), GIB(1), GIB(2) - MIB(128), SECOND, true },
         { "another headroom", MIB(192), GIB(1), GIB(2), SECOND, true },
-        { "not at every sample of a surge", MIB(256), MIB(300), GIB(2), 499 * MS, false },
-        { "a surge, a moment later", MIB(256), MIB(300), GIB(2), 500 * MS, true },
+        { "a surge, within 500 ms", MIB(256), MIB(300), GIB(2), 499 * MS, false },
+        { "a surge, after 500 ms", MIB(256), MIB(300), GIB(2), 500 * MS, true },
         { "disarm at once", 0, GIB(1), GIB(2), MS, true },
     };
 

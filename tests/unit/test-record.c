@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The recording: its lines, its time, and what a full disk leaves behind. */
+/* The recorder: its lines, their times, and the file after a full disk. */
 #include "unit.h"
 
 #include <fcntl.h>
@@ -63,7 +63,7 @@ static char *contents(void)
     return text;
 }
 
-/* The cell of that column in a line (0: the first after the header). */
+/* Returns the cell of a column in a line; line 0 is the first after the header. */
 static const char *cell(const char *text, unsigned line, const char *column, char ret[static 64])
 {
     const char *head = text, *row = text;
@@ -169,7 +169,7 @@ static void test_no_line_without_meminfo(void **state)
     assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 }
 
-/* More shared memory than cache, or more cache than memory in use: no number goes below 0. */
+/* No value is negative with more shared memory than cache, or more cache than memory in use. */
 static void test_odd_memory(void **state)
 {
     struct decide_sample odd = sample;
@@ -191,7 +191,7 @@ static void test_odd_memory(void **state)
     assert_string_equal(cell(text, 1, "used_bytes", value), "0");
 }
 
-/* It is in the file while it is still being written. */
+/* Lines reach the file during the recording. */
 static void test_flush(void **state)
 {
     struct recorder *r;
@@ -207,7 +207,7 @@ static void test_flush(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_true(st.st_size > header);
     header = st.st_size;
-    /* However fast they come. */
+    /* A full buffer is also written without the interval. */
     for (uint64_t t = 1; t < 1000; t++)
         recorder_write(r, 10 * USEC_PER_SEC + t, &sample, &grow);
     assert_int_equal(stat(path, &st), 0);

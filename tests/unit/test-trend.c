@@ -7,7 +7,7 @@
 #define BEGIN (100 * USEC_PER_SEC)
 #define TOTAL GIB(2)
 
-/* A guest that loses 100 MiB in 100 ms. */
+/* A guest that consumes 100 MiB in 100 ms. */
 static struct trend falling(void)
 {
     struct trend t = { 0 };
@@ -31,7 +31,7 @@ static void test_rate_decays_and_rises_at_once(void **state)
     assert_int_equal(t.rate, MIB(2000));
 }
 
-/* As it was measured: free memory is counted anew between two readings that are 0.64 ms apart. */
+/* As measured: the kernel updated free memory between two readings 0.64 ms apart. */
 static void test_readings_too_close_make_no_rate(void **state)
 {
     struct trend t = falling();
@@ -39,7 +39,7 @@ static void test_readings_too_close_make_no_rate(void **state)
 
     assert_true(trend_memory(&t, now, GIB(1) - MIB(106), TOTAL, TREND_STEADY, UINT64_MAX));
     assert_int_equal(t.rate, MIB(1000));
-    /* What fell meanwhile is not lost: the next reading counts from the last that counted. */
+    /* The fall meanwhile is not lost: the next reading counts from the last accepted one. */
     assert_true(trend_memory(
             &t, BEGIN + 120 * USEC_PER_MSEC, GIB(1) - MIB(140), TOTAL, TREND_STEADY, UINT64_MAX));
     assert_int_equal(t.rate, MIB(2000));
