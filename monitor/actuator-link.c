@@ -21,12 +21,12 @@ struct actuator_link {
     struct actuator_view view;
     bool resizing;
     bool reclaiming;
-    bool said_lost;
+    bool loss_logged;
 };
 
 static int link_connect(struct actuator_link *l);
 
-static int on_reconnect(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_reconnect_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct actuator_link *l = userdata;
 
@@ -47,10 +47,10 @@ static void link_lost(struct actuator_link *l)
     }
     l->view = (struct actuator_view){ 0 };
     l->resizing = l->reclaiming = false;
-    if (!l->said_lost)
+    if (!l->loss_logged)
         log_warning("actuator: no connection to %s, retrying every %u ms", l->address,
                 (unsigned)(RECONNECT_USEC / USEC_PER_MSEC));
-    l->said_lost = true;
+    l->loss_logged = true;
     if (resizing)
         l->ops->answered(0, SD_BUS_ERROR_DISCONNECTED, "the actuator has disconnected", l->userdata);
     if (reclaiming)
@@ -66,7 +66,7 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
     return 0;
 }
 
-static void view_published(struct actuator_link *l)
+static void publish_view(struct actuator_link *l)
 {
     l->view.connected = l->view.host_connected && l->view.block_size > 0;
     l->ops->changed(l->userdata);
@@ -82,7 +82,7 @@ static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error)
             actuator_view_read(&v, m) < 0)
         return 0;
     l->view = v;
-    view_published(l);
+    publish_view(l);
     return 0;
 }
 
@@ -103,11 +103,11 @@ static int on_get_all(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
     }
     l->view = v;
-    if (l->said_lost)
+    if (l->loss_logged)
         log_info("actuator: connected");
-    l->said_lost = false;
+    l->loss_logged = false;
     l->ops->connected(l->userdata);
-    view_published(l);
+    publish_view(l);
     return 0;
 }
 
@@ -199,10 +199,10 @@ static int link_connect(struct actuator_link *l)
         sd_bus_detach_event(l->bus);
         l->bus = sd_bus_close_unref(l->bus);
     }
-    if (!l->said_lost)
+    if (!l->loss_logged)
         log_warning("actuator: %s: %s, retrying every %u ms", l->address, strerror(-r),
                 (unsigned)(RECONNECT_USEC / USEC_PER_MSEC));
-    l->said_lost = true;
+    l->loss_logged = true;
     return r;
 }
 
@@ -220,7 +220,8 @@ int actuator_link_new(sd_event *event, const char *socket_path, const struct act
     l->ops = ops;
     l->userdata = userdata;
     /* The timer also makes the first attempt, so that all attempts take one path. */
-    r = sd_event_add_time_relative(event, &l->reconnect, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_reconnect, l);
+    r = sd_event_add_time_relative(
+            event, &l->reconnect, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_reconnect_timer, l);
     if (r < 0) {
         actuator_link_free(l);
         return r;

@@ -7,7 +7,7 @@
  * where 512 MiB and more took 6-18 s). A step is larger only when the measured rate requires it, so that
  * little memory is idle after a burst; or when too little is available to measure a rate. */
 #define STEP_STREAK_MAX MIB(512)
-#define STEP_STREAK_BLIND_MAX GIB(4)
+#define STEP_STREAK_SHORT_MAX GIB(4)
 #define STREAK_USEC (2 * USEC_PER_SEC)
 
 /* A pressure event causes a grow when less than this many quarters of the headroom are available. */
@@ -33,10 +33,10 @@
 /* Blocks for a low kernel do not enlarge the kernel zones when the actuator's configuration leaves the
  * onlining policy alone. The monitor then doubles the time between its requests, within these bounds. */
 #define KERNEL_LOW_MIN_USEC (2 * USEC_PER_SEC)
-#define KERNEL_LOW_IN_VAIN_USEC (60 * USEC_PER_SEC)
+#define KERNEL_LOW_NO_EFFECT_USEC (60 * USEC_PER_SEC)
 /* When the standing blocks do not come online in ZONE_MOVABLE, more blocks would not either: wait this
  * long. */
-#define STANDING_IN_VAIN_USEC (3600 * USEC_PER_SEC)
+#define STANDING_NO_EFFECT_USEC (3600 * USEC_PER_SEC)
 #define KERNEL_LOW_MAX_USEC (3600 * USEC_PER_SEC)
 
 static void follow_plug(struct decide_state *s, const struct decide_view *v)
@@ -71,7 +71,7 @@ static void follow_kernel_low(struct decide_state *s, const struct decide_view *
     if (v->now < s->kernel_low_until)
         return;
     s->kernel_low_managed = 0;
-    s->kernel_low_usec = CLAMP_TO(s->kernel_low_usec * 2, KERNEL_LOW_IN_VAIN_USEC, KERNEL_LOW_MAX_USEC);
+    s->kernel_low_usec = CLAMP_TO(s->kernel_low_usec * 2, KERNEL_LOW_NO_EFFECT_USEC, KERNEL_LOW_MAX_USEC);
     s->kernel_low_until = v->now + s->kernel_low_usec;
 }
 
@@ -83,7 +83,7 @@ static void follow_standing(struct decide_state *s, const struct decide_view *v)
         return;
     s->standing_asked = false;
     if (v->sample->size > s->standing_size && v->sample->zones.movable_managed <= s->standing_movable)
-        s->standing_until = v->now + STANDING_IN_VAIN_USEC;
+        s->standing_until = v->now + STANDING_NO_EFFECT_USEC;
 }
 
 void decide_follow_grow(struct decide_state *s, const struct decide_view *v)
@@ -135,7 +135,7 @@ static bool standing_is_due(const struct decide_state *s, const struct decide_vi
     return standing_missing(v) > 0 && v->now >= s->standing_until;
 }
 
-static enum decide_why need(const struct decide_state *s, const struct decide_view *v)
+static enum decide_why reason_to_grow(const struct decide_state *s, const struct decide_view *v)
 {
     uint64_t reserved = v->available - v->usable;
 
@@ -160,18 +160,19 @@ static enum decide_why need(const struct decide_state *s, const struct decide_vi
 }
 
 /* The bytes consumed at a rate in half a round trip. */
-static uint64_t cover(const struct decide_view *v, uint64_t rate)
+static uint64_t consumed_in_half_trip(const struct decide_view *v, uint64_t rate)
 {
     uint64_t bytes;
 
     return __builtin_mul_overflow(rate, v->round_trip / 2, &bytes) ? UINT64_MAX / 2 : bytes / USEC_PER_SEC;
 }
 
-static uint64_t step_wanted(const struct decide_state *s, const struct decide_view *v, enum decide_why why)
+static uint64_t find_wanted_step(
+        const struct decide_state *s, const struct decide_view *v, enum decide_why why)
 {
     uint64_t block = v->sample->memory_block_size;
-    uint64_t deficit = sub_floor(v->headroom + DECIDE_SLACK + v->overdraft, v->projected);
-    uint64_t most = v->available < v->headroom / 2 ? STEP_STREAK_BLIND_MAX : STEP_STREAK_MAX;
+    uint64_t deficit = sub_floor(v->headroom + DECIDE_SLACK + v->uncovered, v->projected);
+    uint64_t most = v->available < v->headroom / 2 ? STEP_STREAK_SHORT_MAX : STEP_STREAK_MAX;
     uint64_t streak = MIN_OF(block * 2 << MIN_OF(s->streak, 8), MAX_OF(most, block));
     uint64_t wanted;
 
@@ -179,10 +180,11 @@ static uint64_t step_wanted(const struct decide_state *s, const struct decide_vi
         return bytes_round_up(standing_missing(v), block, &wanted) < 0 ? block : wanted;
     if (why == DECIDE_KERNEL_LOW || plug_is_stuck(v))
         return block;
-    /* The projection covers consumption until this step is plugged, and some of the time after it. cover()
-     * adds the rest until the next step can be plugged. Tasks held at a line consume nothing, so the rate of
-     * the burst before counts. */
-    if (__builtin_add_overflow(deficit, cover(v, why == DECIDE_HELD ? s->burst_rate : v->rate), &wanted))
+    /* The projection covers consumption until this step is plugged, and some of the time after it.
+     * consumed_in_half_trip() adds the rest until the next step can be plugged. Tasks held at a line consume
+     * nothing, so the rate of the burst before counts. */
+    if (__builtin_add_overflow(
+                deficit, consumed_in_half_trip(v, why == DECIDE_HELD ? s->burst_rate : v->rate), &wanted))
         wanted = UINT64_MAX / 2;
     wanted = MAX_OF(wanted, streak);
     if (bytes_round_up(wanted, block, &wanted) < 0)
@@ -220,7 +222,7 @@ static void commit_grow(struct decide_state *s, const struct decide_view *v, enu
 
 /* Limits a step to the memory whose memmap fits in the kernel zones. When not even one block fits, it asks
  * for one block: the driver fails cleanly and the monitor asks again. Waiting for room would never end. */
-static uint64_t payable(
+static uint64_t limit_to_payable(
         const struct decide_state *s, const struct decide_view *v, uint64_t wanted, struct decision *d)
 {
     const struct decide_sample *p = v->sample;
@@ -244,7 +246,7 @@ static bool is_urgent(enum decide_why why)
 bool decide_grow(struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
     const struct decide_sample *p = v->sample;
-    enum decide_why why = need(s, v);
+    enum decide_why why = reason_to_grow(s, v);
     uint64_t base = MAX_OF(p->size, p->requested_size), room, bytes;
 
     if (why == _DECIDE_WHY_INVALID) {
@@ -264,7 +266,7 @@ bool decide_grow(struct decide_state *s, const struct decide_view *v, struct dec
         d->why = DECIDE_REFUSED;
         return is_urgent(why) || why == DECIDE_KERNEL_FLOOR;
     }
-    bytes = payable(s, v, MIN_OF(step_wanted(s, v, why), room), d);
+    bytes = limit_to_payable(s, v, MIN_OF(find_wanted_step(s, v, why), room), d);
     if (bytes == 0)
         return true;
     d->action = DECIDE_GROW;

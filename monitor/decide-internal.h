@@ -30,7 +30,7 @@ struct decide_view {
     uint64_t round_trip;
     uint64_t interval; /* µs to the next sample, unless the decision requires an earlier one */
     uint64_t projected;
-    uint64_t overdraft; /* consumption of a round trip beyond usable + coming */
+    uint64_t uncovered; /* consumption of a round trip beyond usable + coming */
     uint64_t refault_rate;
     uint32_t pressure10;
     uint32_t pressure60;
@@ -62,15 +62,15 @@ bool decide_settled_peak(
         const struct decide_state *s, const struct decide_view *v, uint64_t settle, uint64_t *ret_peak);
 
 /* The minimum quiet time (µs), however much memory is spare. */
-uint64_t decide_settle_least(uint64_t settle);
+uint64_t decide_settle_min(uint64_t settle);
 
-/* The quiet time (µs) before a small step, which is one with less spare memory than decide_worth(). */
-uint64_t decide_crumbs_usec(const struct decide_state *s, uint64_t settle);
+/* The quiet time (µs) before a small step, which is one with less spare memory than decide_min_spare(). */
+uint64_t decide_small_step_usec(const struct decide_state *s, uint64_t settle);
 
 /* The largest demand in the last window (µs), including this sample. */
 uint64_t decide_peak(const struct decide_state *s, const struct decide_view *v, uint64_t window);
 
 /* The MemTotal to keep for a peak of demand. */
-uint64_t decide_keep(const struct decide_view *v, uint64_t peak);
-/* A regular step needs this much spare memory above what decide_keep() returns. */
-uint64_t decide_worth(const struct decide_view *v);
+uint64_t decide_total_to_keep(const struct decide_view *v, uint64_t peak);
+/* A regular step needs this much spare memory above what decide_total_to_keep() returns. */
+uint64_t decide_min_spare(const struct decide_view *v);

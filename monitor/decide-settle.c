@@ -7,19 +7,19 @@
  * fall of demand ends a phase more often than a small one does, and waiting costs more memory: with the same
  * number of resizes, a recorded build took some 3 GiB·min less than with one settle time for all. */
 #define SETTLE_SPARE MIB(700)
-#define SETTLE_LEAST_PART 2u
+#define SETTLE_MIN_PART 2u
 /* A small step needs four settle times, doubled for each recent small step that a grow followed soon. */
-#define CRUMBS_SETTLES 4u
-#define CRUMB_FLAPS_MAX 4u
+#define SMALL_STEP_SETTLES 4u
+#define SMALL_STEP_FLAPS_MAX 4u
 /* A grow within this many times the wait of a small step means that the step was too early: a slow leak needs
  * the memory again after a minute, and a grow leaves more than a small step keeps. */
-#define CRUMBS_FLAP 8u
+#define SMALL_STEP_FLAP_WAITS 8u
 /* A doubled settle time is halved after this many times its own length. */
 #define SETTLE_KEPT 2u
 /* Demand that returns soon after each halving is periodic: from the second time on, each doubles the time
  * until the next halving. */
-#define RELAPSES_FREE 1u
-#define RELAPSES_MAX 8u
+#define HALVING_FLAPS_FREE 1u
+#define HALVING_FLAPS_MAX 8u
 
 static uint64_t slot_usec(const struct decide_view *v)
 {
@@ -52,9 +52,9 @@ uint64_t decide_peak(const struct decide_state *s, const struct decide_view *v, 
     return peak;
 }
 
-uint64_t decide_settle_least(uint64_t settle)
+uint64_t decide_settle_min(uint64_t settle)
 {
-    return settle / SETTLE_LEAST_PART;
+    return settle / SETTLE_MIN_PART;
 }
 
 bool decide_settled_peak(
@@ -64,12 +64,12 @@ bool decide_settled_peak(
 
     for (uint32_t i = 0; i < DECIDE_PEAKS; i++) {
         const struct decide_peak *p = &s->peaks[(s->peak_last + DECIDE_PEAKS - i) % DECIDE_PEAKS];
-        uint64_t spare = sub_floor(v->sample->meminfo.total, decide_keep(v, peak)), window;
+        uint64_t spare = sub_floor(v->sample->meminfo.total, decide_total_to_keep(v, peak)), window;
 
-        if (p->time == 0 || p->time > v->now || spare < decide_worth(v))
+        if (p->time == 0 || p->time > v->now || spare < decide_min_spare(v))
             return false;
         window = sub_floor(v->now, p->time + slot_usec(v)); /* in which demand stayed within peak */
-        if (window >= decide_settle_least(settle) &&
+        if (window >= decide_settle_min(settle) &&
                 spare / MIB(1) * window >= SETTLE_SPARE / MIB(1) * settle) {
             *ret_peak = peak;
             return true;
@@ -91,7 +91,7 @@ static bool half_would_flap(struct decide_state *s, const struct decide_view *v,
         s->trial_since = v->now;
         s->trial_peak = peak;
     }
-    if (s->trial_since == 0 || v->need <= decide_keep(v, s->trial_peak))
+    if (s->trial_since == 0 || v->need <= decide_total_to_keep(v, s->trial_peak))
         return false;
     s->trial_since = 0;
     return true;
@@ -111,8 +111,8 @@ void decide_follow_settle(struct decide_state *s, const struct decide_view *v, b
         return;
     if (half_would_flap(s, v, half))
         s->settle_since = v->now;
-    else if (v->now >=
-             s->settle_since + (SETTLE_KEPT * s->settle_usec << sub_floor(s->relapses, RELAPSES_FREE))) {
+    else if (v->now >= s->settle_since + (SETTLE_KEPT * s->settle_usec
+                                                 << sub_floor(s->halving_flaps, HALVING_FLAPS_FREE))) {
         s->settle_usec = half;
         s->halved = v->now;
         s->settle_since = v->now;
@@ -120,20 +120,22 @@ void decide_follow_settle(struct decide_state *s, const struct decide_view *v, b
     }
 }
 
-uint64_t decide_crumbs_usec(const struct decide_state *s, uint64_t settle)
+uint64_t decide_small_step_usec(const struct decide_state *s, uint64_t settle)
 {
-    return CRUMBS_SETTLES * settle << s->crumb_flaps;
+    return SMALL_STEP_SETTLES * settle << s->small_step_flaps;
 }
 
 /* After a grow within a settle time of the last shrink (a flap), doubles the settle time. The peaks of the
  * longer time then limit what a shrink may give back. */
 void decide_note_flap(struct decide_state *s, const struct decide_view *v)
 {
-    if (s->crumbs_given > 0) {
-        bool flap = v->now <= s->crumbs_given + CRUMBS_FLAP * decide_crumbs_usec(s, s->settle_usec);
+    if (s->small_step_time > 0) {
+        bool flap = v->now <=
+                    s->small_step_time + SMALL_STEP_FLAP_WAITS * decide_small_step_usec(s, s->settle_usec);
 
-        s->crumb_flaps = flap ? MIN_OF(s->crumb_flaps + 1, CRUMB_FLAPS_MAX) : s->crumb_flaps / 2;
-        s->crumbs_given = 0;
+        s->small_step_flaps =
+                flap ? MIN_OF(s->small_step_flaps + 1, SMALL_STEP_FLAPS_MAX) : s->small_step_flaps / 2;
+        s->small_step_time = 0;
     }
     if (s->last_shrink == 0)
         return;
@@ -144,8 +146,9 @@ void decide_note_flap(struct decide_state *s, const struct decide_view *v)
         return;
     }
     if (s->halved > 0)
-        s->relapses = v->now <= s->halved + 4 * s->settle_usec ? MIN_OF(s->relapses + 1, RELAPSES_MAX)
-                                                               : s->relapses / 2;
+        s->halving_flaps = v->now <= s->halved + 4 * s->settle_usec
+                                   ? MIN_OF(s->halving_flaps + 1, HALVING_FLAPS_MAX)
+                                   : s->halving_flaps / 2;
     s->halved = 0;
     s->settle_usec = MIN_OF(s->settle_usec * 2, v->config->settle_usec * SETTLE_FACTOR_MAX);
     s->settle_since = v->now;

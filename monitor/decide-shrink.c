@@ -12,7 +12,7 @@
 #define STEP_PAUSE_USEC DECIDE_AFTERMATH_USEC
 
 /* A regular step needs the headroom plus this as spare memory; a small step gives back less. */
-#define WORTH_MORE MIB(640)
+#define MIN_SPARE_EXTRA MIB(640)
 
 /* The back-off begins after the host has retried a stuck unplug for 30 s. */
 #define BACK_OFF_MIN_USEC (10 * USEC_PER_SEC)
@@ -20,26 +20,26 @@
 #define BACK_OFF_MAX_USEC (3600 * USEC_PER_SEC)
 
 /* Without pressure statistics, memory must be spare for this many times longer. */
-#define BLIND_SETTLE_FACTOR 4u
+#define NO_PRESSURE_SETTLE_FACTOR 4u
 
 /* Reclaim of page cache is split (64 MB take 0.1-0.7 s), and delays a step only this many times. */
 #define SQUEEZE_MAX MIB(128)
 #define SQUEEZE_MIN MIB(16)
 #define SQUEEZE_TRIES 4u
 
-uint64_t decide_keep(const struct decide_view *v, uint64_t peak)
+uint64_t decide_total_to_keep(const struct decide_view *v, uint64_t peak)
 {
     return peak + v->headroom + v->headroom / 8 + DECIDE_SLACK;
 }
 
-uint64_t decide_worth(const struct decide_view *v)
+uint64_t decide_min_spare(const struct decide_view *v)
 {
-    return v->headroom + WORTH_MORE;
+    return v->headroom + MIN_SPARE_EXTRA;
 }
 
 /* When less than a memory block stays plugged (seen: the last 4 MiB, for minutes), the next request waits
  * long. After a step that unplugged at least a memory block, the back-off does not double. */
-static void shrink_got_stuck(struct decide_state *s, const struct decide_view *v)
+static void begin_back_off(struct decide_state *s, const struct decide_view *v)
 {
     bool moved = sub_floor(s->shrink_from, v->sample->size) >= v->sample->memory_block_size;
     uint64_t first = v->sample->size < v->sample->memory_block_size ? BACK_OFF_REST_USEC : BACK_OFF_MIN_USEC;
@@ -52,13 +52,13 @@ static void shrink_got_stuck(struct decide_state *s, const struct decide_view *v
 
 /* Memory plugged after the stuck step did not block it, so it may be unplugged. (Seen: 8 MiB that stayed
  * plugged kept 768 MiB more for ten minutes.) */
-static bool backing_off(const struct decide_state *s, const struct decide_view *v)
+static bool is_backing_off(const struct decide_state *s, const struct decide_view *v)
 {
     return v->now < s->back_off_until &&
            sub_floor(v->sample->size, v->sample->memory_block_size) < s->back_off_size;
 }
 
-static uint64_t lowest(const struct decide_state *s, const struct decide_view *v)
+static uint64_t lowest_target(const struct decide_state *s, const struct decide_view *v)
 {
     return v->now < s->back_off_until ? MAX_OF(v->lower, s->back_off_size) : v->lower;
 }
@@ -76,12 +76,12 @@ void decide_follow_shrink(struct decide_state *s, const struct decide_view *v)
     s->squeezes = 0;
     /* The host ends a stuck shrink by setting the requested size back to the size. */
     if (p->size > s->shrink_target)
-        shrink_got_stuck(s, v);
+        begin_back_off(s, v);
     else if (p->size < s->back_off_size)
         s->back_off_usec = 0;
 }
 
-static bool calm(const struct decide_view *v)
+static bool is_calm(const struct decide_view *v)
 {
     if (v->sample->have_pressure && (v->pressure10 >= CALM_PRESSURE10 || v->pressure60 >= CALM_PRESSURE60 ||
                                             v->pressure10 > v->pressure60 + CALM_RISING))
@@ -91,11 +91,11 @@ static bool calm(const struct decide_view *v)
 
 /* The largest step up to wanted after which available is still at least headroom + step: a shrink below the
  * memory in use does not get stuck, it makes the kernel OOM-kill processes. */
-static uint64_t step_possible(const struct decide_state *s, const struct decide_view *v, uint64_t wanted)
+static uint64_t limit_step(const struct decide_state *s, const struct decide_view *v, uint64_t wanted)
 {
     const struct decide_sample *p = v->sample;
     uint64_t step = MIN_OF(sub_floor(v->usable, v->headroom) / 2, DECIDE_SHRINK_STEP_MAX);
-    uint64_t rest = sub_floor(p->size, lowest(s, v));
+    uint64_t rest = sub_floor(p->size, lowest_target(s, v));
 
     step = MIN_OF(step, wanted);
     if (rest <= step)
@@ -107,21 +107,22 @@ static uint64_t step_possible(const struct decide_state *s, const struct decide_
 /* The step (bytes) that keeps the peak of demand in the last window (µs), plus memory for another burst, but
  * not more than a regular step keeps: otherwise 640 MiB stayed plugged for two minutes after a burst at 100
  * MB/s with a round trip of 2 s. */
-static uint64_t crumbs_over(const struct decide_state *s, const struct decide_view *v, uint64_t window)
+static uint64_t find_small_step(const struct decide_state *s, const struct decide_view *v, uint64_t window)
 {
     uint64_t peak = decide_peak(s, v, window);
-    uint64_t kept = MIN_OF(peak + v->headroom + MAX_OF(v->headroom / 2, v->burst), decide_keep(v, peak));
+    uint64_t kept =
+            MIN_OF(peak + v->headroom + MAX_OF(v->headroom / 2, v->burst), decide_total_to_keep(v, peak));
 
-    return step_possible(s, v, sub_floor(v->sample->meminfo.total, kept));
+    return limit_step(s, v, sub_floor(v->sample->meminfo.total, kept));
 }
 
-static uint64_t step_over(const struct decide_state *s, const struct decide_view *v, uint64_t settle)
+static uint64_t find_regular_step(const struct decide_state *s, const struct decide_view *v, uint64_t settle)
 {
     uint64_t peak;
 
     if (!decide_settled_peak(s, v, settle, &peak))
         return 0;
-    return step_possible(s, v, sub_floor(v->sample->meminfo.total, decide_keep(v, peak)));
+    return limit_step(s, v, sub_floor(v->sample->meminfo.total, decide_total_to_keep(v, peak)));
 }
 
 static void commit_shrink(
@@ -138,13 +139,13 @@ static void commit_shrink(
 }
 
 /* Shrinks to the size that the host asks for, or to a max size below the size. */
-static bool shrink_to_order(struct decide_state *s, const struct decide_view *v, struct decision *d)
+static bool shrink_on_request(struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
     uint64_t target = MIN_OF(v->sample->shrink_to, v->upper), bytes;
 
     if (target >= v->sample->size)
         return false;
-    bytes = step_possible(s, v, v->sample->size - MAX_OF(v->lower, target));
+    bytes = limit_step(s, v, v->sample->size - MAX_OF(v->lower, target));
     d->why = v->sample->shrink_to >= v->sample->size ? DECIDE_OVER_MAX : DECIDE_HOST_ASKED;
     if (bytes > 0)
         commit_shrink(s, v, d, bytes);
@@ -154,27 +155,28 @@ static bool shrink_to_order(struct decide_state *s, const struct decide_view *v,
 }
 
 /* The step (bytes) that the quiet time so far allows; 0: none yet. */
-static uint64_t step_settled(const struct decide_state *s, const struct decide_view *v, bool *ret_crumbs)
+static uint64_t find_settled_step(
+        const struct decide_state *s, const struct decide_view *v, bool *ret_small_step)
 {
-    uint64_t settle = s->settle_usec * (v->sample->have_pressure ? 1 : BLIND_SETTLE_FACTOR);
-    uint64_t crumbs = decide_crumbs_usec(s, settle),
+    uint64_t settle = s->settle_usec * (v->sample->have_pressure ? 1 : NO_PRESSURE_SETTLE_FACTOR);
+    uint64_t small_step_quiet = decide_small_step_usec(s, settle),
              quiet = v->now - MIN_OF(v->now, MAX_OF(s->began, s->last_grow));
     uint64_t bytes = 0;
 
-    *ret_crumbs = false;
-    if (quiet < decide_settle_least(settle) ||
+    *ret_small_step = false;
+    if (quiet < decide_settle_min(settle) ||
             (s->shrink_ended > 0 && v->now < s->shrink_ended + STEP_PAUSE_USEC))
         return 0;
-    bytes = step_over(s, v, settle);
-    if (bytes > 0 || quiet < crumbs)
+    bytes = find_regular_step(s, v, settle);
+    if (bytes > 0 || quiet < small_step_quiet)
         return bytes;
-    *ret_crumbs = true;
-    return crumbs_over(s, v, crumbs);
+    *ret_small_step = true;
+    return find_small_step(s, v, small_step_quiet);
 }
 
 /* Returns how much cold page cache to reclaim before a step, so that the kernel need not reclaim it during
  * the unplug. 0 while swap is in use: the reclaim could swap out anonymous memory. */
-static uint64_t squeeze_before(struct decide_state *s, const struct decide_view *v, uint64_t step)
+static uint64_t reclaim_before_step(struct decide_state *s, const struct decide_view *v, uint64_t step)
 {
     const struct meminfo *m = &v->sample->meminfo;
     uint64_t missing = sub_floor(step + v->headroom / 4, m->free), bytes;
@@ -192,7 +194,7 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
 {
     const struct decide_sample *p = v->sample;
     uint64_t bytes;
-    bool crumbs;
+    bool small_step;
 
     if (p->requested_size < p->size) {
         d->why = DECIDE_UNPLUGGING;
@@ -204,31 +206,31 @@ bool decide_shrink(struct decide_state *s, const struct decide_view *v, struct d
     }
     if (p->size == 0)
         return false;
-    if (backing_off(s, v)) {
+    if (is_backing_off(s, v)) {
         d->why = DECIDE_BACK_OFF;
         return p->size >= p->memory_block_size;
     }
-    if (shrink_to_order(s, v, d))
+    if (shrink_on_request(s, v, d))
         return true;
-    if (crumbs_over(s, v, 0) == 0)
+    if (find_small_step(s, v, 0) == 0)
         return false;
-    if (!calm(v)) {
+    if (!is_calm(v)) {
         d->why = DECIDE_UNDER_PRESSURE;
         return true;
     }
-    bytes = step_settled(s, v, &crumbs);
+    bytes = find_settled_step(s, v, &small_step);
     d->why = DECIDE_SETTLING;
     if (bytes == 0)
         return true;
-    if (p->reclaiming || (d->reclaim = squeeze_before(s, v, bytes)) > 0) {
+    if (p->reclaiming || (d->reclaim = reclaim_before_step(s, v, bytes)) > 0) {
         d->why = DECIDE_SQUEEZING;
         return true;
     }
     d->why = DECIDE_SPARE;
     commit_shrink(s, v, d, bytes);
-    if (crumbs) {
+    if (small_step) {
         /* A grow soon after a small step delays the next small step, but does not double the settle time. */
-        s->crumbs_given = v->now;
+        s->small_step_time = v->now;
         s->last_shrink = 0;
     }
     return true;

@@ -12,7 +12,7 @@
 #define RISING_HOLD_USEC USEC_PER_SEC
 
 /* While no grow is possible, sampling every 20 ms does not help. */
-#define HELPLESS_INTERVAL_USEC (250 * USEC_PER_MSEC)
+#define CANNOT_GROW_INTERVAL_USEC (250 * USEC_PER_MSEC)
 #define CHANGE_INTERVAL_USEC (100 * USEC_PER_MSEC)
 /* While memory is spare, a late sample delays the shrink. */
 #define SETTLING_INTERVAL_USEC (500 * USEC_PER_MSEC)
@@ -26,7 +26,7 @@
  * be a quarter of the true rate. Such rates come from counters that do not change together: a manual unplug
  * lowers MemFree before MemTotal, and the new requested size arrives some 30 ms later (seen: 25.7 GB/s in an
  * idle guest, which caused a grow). */
-#define BELIEVED_RATES 8u
+#define PLAUSIBLE_RATE_FACTOR 8u
 
 /* The guard keeps this many quarters of the headroom free, so that the monitor grows before a line holds. */
 #define GUARD_QUARTERS 3u
@@ -80,7 +80,7 @@ uint64_t decide_headroom(const struct decide_config *c, uint64_t total)
     return CLAMP_TO(total / profiles[c->profile].headroom_part, MIB(256), MIB(768));
 }
 
-static uint64_t round_trip(const struct decide_state *s, uint64_t now)
+static uint64_t estimate_round_trip(const struct decide_state *s, uint64_t now)
 {
     uint64_t longest = 0;
 
@@ -126,7 +126,7 @@ static uint64_t interval_at_rate(uint64_t spare, uint64_t rate)
             spare * USEC_PER_SEC / MAX_OF(rate, 1), DECIDE_INTERVAL_MIN_USEC, DECIDE_INTERVAL_MAX_USEC);
 }
 
-static void take_history(struct decide_state *s, struct decide_view *v)
+static void update_trend(struct decide_state *s, struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
     bool own = s->shrinking || (s->shrink_ended > 0 && v->now < s->shrink_ended + OWN_STALL_USEC);
@@ -146,7 +146,8 @@ static void take_history(struct decide_state *s, struct decide_view *v)
 }
 
 /* The kernel accounts the last pages of an unplug after its end. */
-static enum trend_change change_of(const struct decide_state *s, const struct decide_sample *p, uint64_t now)
+static enum trend_change find_change(
+        const struct decide_state *s, const struct decide_sample *p, uint64_t now)
 {
     if (s->shrinking || p->requested_size < p->size ||
             (s->shrink_ended > 0 && now < s->shrink_ended + DECIDE_AFTERMATH_USEC))
@@ -156,7 +157,7 @@ static enum trend_change change_of(const struct decide_state *s, const struct de
 
 /* The addition to the headroom for a long round trip: a quarter of what a burst takes beyond the default
  * round trip, at the rate of the bursts of about the last half minute. */
-static uint64_t lead(struct decide_state *s, uint64_t now)
+static uint64_t update_burst_lead(struct decide_state *s, uint64_t now)
 {
     if (now < s->burst_time || now >= s->burst_time + MAX_OF(BURST_DECAY_USEC, s->settle_usec)) {
         s->burst_rate = s->burst_rate / 4 * 3;
@@ -164,10 +165,11 @@ static uint64_t lead(struct decide_state *s, uint64_t now)
     }
     s->burst_rate = MAX_OF(s->burst_rate, s->trend.rate);
     return MIN_OF(
-            consumed_in(s->burst_rate, sub_floor(round_trip(s, now), ROUND_TRIP_DEFAULT_USEC)) / 4, LEAD_MAX);
+            consumed_in(s->burst_rate, sub_floor(estimate_round_trip(s, now), ROUND_TRIP_DEFAULT_USEC)) / 4,
+            LEAD_MAX);
 }
 
-static uint64_t kernel_reserve(const struct decide_sample *p, uint64_t upper)
+static uint64_t compute_kernel_reserve(const struct decide_sample *p, uint64_t upper)
 {
     if (p->boot_size > 0)
         return room_kernel_reserve(p->boot_size, p->size, upper);
@@ -179,7 +181,7 @@ static uint64_t kernel_reserve(const struct decide_sample *p, uint64_t upper)
  * MemAvailable does not contain the kernel's own reserve (lowmem_reserve). The part of v->reserve beyond it
  * is not usable either, except for a part of the headroom, which covers both. Clean page cache in the kernel
  * zones counts as free. */
-static uint64_t usable(const struct decide_view *v)
+static uint64_t compute_usable(const struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
     const struct zoneinfo *z = &p->zones;
@@ -207,7 +209,7 @@ static uint64_t lowest_standing(const struct decide_view *v)
 }
 
 /* Fills the limits of the size. */
-static void look_at_limits(const struct decide_config *c, struct decide_view *v)
+static void fill_limits(const struct decide_config *c, struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
 
@@ -217,12 +219,12 @@ static void look_at_limits(const struct decide_config *c, struct decide_view *v)
     v->lower = MIN_OF(MAX_OF(MAX_OF(c->min_size, p->min_size), lowest_standing(v)), v->upper);
     v->pending = sub_floor(p->requested_size, p->size);
     if (p->have_zones)
-        v->reserve = kernel_reserve(p, v->upper);
+        v->reserve = compute_kernel_reserve(p, v->upper);
 }
 
 /* What the tasks held at a line would have taken, at the rate of the burst that led there. While they wait,
  * available memory does not fall and the measured rate decays, so a grow by that rate would be too small. */
-static uint64_t held_back(struct decide_state *s, const struct decide_view *v)
+static uint64_t compute_held_demand(struct decide_state *s, const struct decide_view *v)
 {
     if (v->sample->guard_held) {
         if (s->held_since == 0)
@@ -239,48 +241,48 @@ static uint64_t held_back(struct decide_state *s, const struct decide_view *v)
 /* Projects available memory over a round trip: coming memory counts as available, minus the consumption at
  * the current rate. The sampling interval does not count: the next sample is scheduled before the projection
  * reaches the headroom. */
-static void project(struct decide_state *s, struct decide_view *v)
+static void project_available(struct decide_state *s, struct decide_view *v)
 {
-    uint64_t ready = v->usable + v->coming, held = held_back(s, v);
+    uint64_t ready = v->usable + v->coming, held = compute_held_demand(s, v);
     uint64_t taken = MAX_OF(consumed_in(v->rate, v->round_trip + DECIDE_INTERVAL_MIN_USEC), held);
 
     v->projected = sub_floor(ready, taken);
-    v->overdraft = MIN_OF(sub_floor(taken, ready), v->sample->meminfo.total);
+    v->uncovered = MIN_OF(sub_floor(taken, ready), v->sample->meminfo.total);
 }
 
-static void look(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
+static void fill_view(const struct decide_config *c, struct decide_state *s, const struct decide_sample *p,
         uint64_t now, struct decide_view *v)
 {
     *v = (struct decide_view){ .config = c, .sample = p, .now = now };
     v->available = p->meminfo.available;
-    v->headroom = decide_headroom(c, p->meminfo.total) + lead(s, now);
-    look_at_limits(c, v);
-    v->usable = usable(v);
+    v->headroom = decide_headroom(c, p->meminfo.total) + update_burst_lead(s, now);
+    fill_limits(c, v);
+    v->usable = compute_usable(v);
     v->demand = p->meminfo.total - v->usable + (p->meminfo.swap_total - p->meminfo.swap_free);
     v->rate = s->trend.rate;
-    take_history(s, v);
+    update_trend(s, v);
     decide_follow_grow(s, v);
     v->coming = decide_coming(s, v);
     decide_follow_shrink(s, v);
-    v->round_trip = round_trip(s, now);
+    v->round_trip = estimate_round_trip(s, now);
     v->need = v->demand + MIN_OF(consumed_in(v->rate, sub_floor(v->round_trip, ROUND_TRIP_DEFAULT_USEC)),
                                   p->meminfo.total);
     v->burst = MIN_OF(consumed_in(s->burst_rate, v->round_trip), LEAD_MAX);
-    decide_follow_settle(s, v, change_of(s, p, now) == TREND_STEADY);
-    project(s, v);
+    decide_follow_settle(s, v, find_change(s, p, now) == TREND_STEADY);
+    project_available(s, v);
     v->interval = MIN_OF(danger_interval(c, v->usable, v->headroom, v->rate),
             interval_at_rate(sub_floor(v->projected, v->headroom), v->rate));
 }
 
-static enum channel_level level_of(
+static enum channel_level compute_level(
         const struct decide_state *s, const struct decide_view *v, const struct decision *d)
 {
-    bool helpless = d->why == DECIDE_AT_MAX || d->why == DECIDE_KERNEL_ZONES || d->why == DECIDE_REFUSED;
+    bool cannot_grow = d->why == DECIDE_AT_MAX || d->why == DECIDE_KERNEL_ZONES || d->why == DECIDE_REFUSED;
     bool short_now = v->available < v->headroom;
 
-    if (v->available < v->headroom / 2 || v->sample->guard_held || (helpless && short_now))
+    if (v->available < v->headroom / 2 || v->sample->guard_held || (cannot_grow && short_now))
         return CHANNEL_LEVEL_CRITICAL;
-    if (d->action == DECIDE_GROW || d->why == DECIDE_PLUGGING || helpless || short_now ||
+    if (d->action == DECIDE_GROW || d->why == DECIDE_PLUGGING || cannot_grow || short_now ||
             (s->last_grow > 0 && v->now < s->last_grow + RISING_HOLD_USEC))
         return CHANNEL_LEVEL_RISING;
     if (d->action == DECIDE_SHRINK || d->why == DECIDE_SETTLING || d->why == DECIDE_UNDER_PRESSURE ||
@@ -290,9 +292,10 @@ static enum channel_level level_of(
 }
 
 /* The headroom to arm the guard with. At the max size it is disarmed, since no plug could release held tasks;
- * while the last plug is under way it stays armed. v->headroom also contains lead(), which follows bursts: in
- * the guard's line it would hold a burst back from the memory meant for that burst. */
-static uint64_t guard_of(const struct decide_view *v)
+ * while the last plug is under way it stays armed. v->headroom also contains
+ * the burst lead, which follows bursts: in the guard's line it would hold a burst back from the memory meant
+ * for that burst. */
+static uint64_t compute_guard_headroom(const struct decide_view *v)
 {
     const struct decide_sample *p = v->sample;
 
@@ -306,12 +309,13 @@ static bool is_idle(const struct decide_view *v)
     return v->rate < IDLE_RATE && v->usable >= v->headroom + v->headroom / 2;
 }
 
-static uint64_t wait_of(const struct decide_state *s, const struct decide_view *v, const struct decision *d)
+static uint64_t compute_wait(
+        const struct decide_state *s, const struct decide_view *v, const struct decision *d)
 {
     uint64_t wait = v->interval;
 
     if (d->why == DECIDE_NO_HOST || d->why == DECIDE_AT_MAX)
-        return MAX_OF(wait, HELPLESS_INTERVAL_USEC);
+        return MAX_OF(wait, CANNOT_GROW_INTERVAL_USEC);
     if (v->sample->guard_armed && !v->sample->unguarded && is_idle(v))
         wait = MAX_OF(wait, GUARDED_IDLE_INTERVAL_USEC);
     if (v->sample->unguarded)
@@ -320,7 +324,7 @@ static uint64_t wait_of(const struct decide_state *s, const struct decide_view *
             d->why == DECIDE_IN_FLIGHT || d->why == DECIDE_KERNEL_ZONES)
         wait = MIN_OF(wait, CHANGE_INTERVAL_USEC);
     if (d->why == DECIDE_REFUSED && s->refused_until > v->now)
-        wait = CLAMP_TO(s->refused_until - v->now, DECIDE_INTERVAL_MIN_USEC, HELPLESS_INTERVAL_USEC);
+        wait = CLAMP_TO(s->refused_until - v->now, DECIDE_INTERVAL_MIN_USEC, CANNOT_GROW_INTERVAL_USEC);
     if (d->why == DECIDE_SETTLING || d->why == DECIDE_UNDER_PRESSURE || d->why == DECIDE_SQUEEZING)
         wait = MIN_OF(wait, SETTLING_INTERVAL_USEC);
     if (d->why == DECIDE_SETTLING && s->shrink_ended > 0 && v->now < s->shrink_ended + DECIDE_AFTERMATH_USEC)
@@ -328,7 +332,7 @@ static uint64_t wait_of(const struct decide_state *s, const struct decide_view *
     return CLAMP_TO(wait, DECIDE_INTERVAL_MIN_USEC, DECIDE_INTERVAL_MAX_USEC);
 }
 
-static void choose(struct decide_state *s, const struct decide_view *v, struct decision *d)
+static void choose_action(struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
     const struct decide_sample *p = v->sample;
 
@@ -347,7 +351,7 @@ static void choose(struct decide_state *s, const struct decide_view *v, struct d
     d->why = DECIDE_ENOUGH;
 }
 
-static void note_numbers(const struct decide_state *s, const struct decide_view *v, struct decision *d)
+static void fill_numbers(const struct decide_state *s, const struct decide_view *v, struct decision *d)
 {
     d->available = v->available;
     d->projected = v->projected;
@@ -358,9 +362,9 @@ static void note_numbers(const struct decide_state *s, const struct decide_view 
     d->pressure10 = v->pressure10;
     d->pressure60 = v->pressure60;
     d->refault_rate = v->refault_rate;
-    d->guard_headroom = guard_of(v);
-    d->level = level_of(s, v, d);
-    d->wait_usec = wait_of(s, v, d);
+    d->guard_headroom = compute_guard_headroom(v);
+    d->level = compute_level(s, v, d);
+    d->wait_usec = compute_wait(s, v, d);
 }
 
 uint64_t decide_reserved(const struct decide_sample *p)
@@ -391,9 +395,10 @@ static bool follow_available(struct decide_state *s, const struct decide_sample 
 static bool follow_memory(
         const struct decide_config *c, struct decide_state *s, const struct decide_sample *p, uint64_t now)
 {
-    uint64_t most =
-            c->fastest_rate > UINT64_MAX / BELIEVED_RATES ? UINT64_MAX : c->fastest_rate * BELIEVED_RATES;
-    enum trend_change change = change_of(s, p, now);
+    uint64_t most = c->fastest_rate > UINT64_MAX / PLAUSIBLE_RATE_FACTOR
+                            ? UINT64_MAX
+                            : c->fastest_rate * PLAUSIBLE_RATE_FACTOR;
+    enum trend_change change = find_change(s, p, now);
     uint64_t swap_free = p->meminfo.swap_free, available = p->meminfo.available;
 
     if (change == TREND_UNPLUGGING && s->shrink_leaves > 0) {
@@ -416,9 +421,9 @@ void decide_step(const struct decide_config *c, struct decide_state *s, const st
         *ret = d;
         return;
     }
-    look(c, s, p, now, &v);
-    choose(s, &v, &d);
-    note_numbers(s, &v, &d);
+    fill_view(c, s, p, now, &v);
+    choose_action(s, &v, &d);
+    fill_numbers(s, &v, &d);
     s->level = d.level;
     *ret = d;
 }

@@ -188,12 +188,12 @@ struct decide_state {
     uint32_t peak_last;
     uint64_t settle_usec; /* in force; doubled by a flap */
     uint64_t settle_since;
-    uint64_t halved;      /* when it was last halved, if no flap followed; else 0 */
-    uint32_t relapses;    /* consecutive halvings that a flap followed soon */
-    uint64_t trial_since; /* when half the settle time would have given memory back; 0: never */
+    uint64_t halved;        /* when it was last halved, if no flap followed; else 0 */
+    uint32_t halving_flaps; /* consecutive halvings that a flap followed soon */
+    uint64_t trial_since;   /* when half the settle time would have given memory back; 0: never */
     uint64_t trial_peak;
-    uint64_t crumbs_given; /* time of the last small step; 0: none, or a grow followed */
-    uint32_t crumb_flaps;
+    uint64_t small_step_time; /* time of the last small step; 0: none, or a grow followed */
+    uint32_t small_step_flaps;
     uint64_t back_off_usec;
     uint64_t back_off_until;
     uint64_t back_off_size; /* the size may shrink to this meanwhile */

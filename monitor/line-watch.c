@@ -43,7 +43,7 @@ static void unwatch(struct watched *w)
 }
 
 /* The read acknowledges the event. It fails when the cgroup was removed. */
-static int on_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static int on_line_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct watched *w = userdata;
     struct line_watch *watch = w->watch;
@@ -65,7 +65,7 @@ static bool is_watched(const struct line_watch *w, const char *name)
     return false;
 }
 
-static struct watched *find_place(struct line_watch *w)
+static struct watched *find_free_slot(struct line_watch *w)
 {
     for (size_t i = 0; i < w->n; i++)
         if (w->list[i].fd < 0)
@@ -73,7 +73,7 @@ static struct watched *find_place(struct line_watch *w)
     return w->n < LINE_WATCH_MAX ? &w->list[w->n++] : NULL;
 }
 
-static void add(struct line_watch *w, const char *name)
+static void watch_cgroup(struct line_watch *w, const char *name)
 {
     char path[PATH_MAX], buf[EVENTS_SIZE];
     struct watched *place;
@@ -85,7 +85,7 @@ static void add(struct line_watch *w, const char *name)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return;
-    place = find_place(w);
+    place = find_free_slot(w);
     /* This read discards crossings from before the watch. */
     if (!place || pread(fd, buf, sizeof(buf), 0) < 0) {
         close(fd);
@@ -93,13 +93,13 @@ static void add(struct line_watch *w, const char *name)
     }
     *place = (struct watched){ .watch = w, .fd = fd };
     (void)snprintf(place->name, sizeof(place->name), "%s", name);
-    if (sd_event_add_io(w->event, &place->source, fd, EPOLLPRI, on_event, place) < 0)
+    if (sd_event_add_io(w->event, &place->source, fd, EPOLLPRI, on_line_event, place) < 0)
         unwatch(place);
     else
         (void)sd_event_source_set_enabled(place->source, SD_EVENT_ONESHOT);
 }
 
-static void scan(struct line_watch *w)
+static void watch_all_cgroups(struct line_watch *w)
 {
     DIR *d = opendir(w->root);
 
@@ -107,12 +107,12 @@ static void scan(struct line_watch *w)
         return;
     for (struct dirent *e; (e = readdir(d));)
         if (e->d_type == DT_DIR && e->d_name[0] != '.')
-            add(w, e->d_name);
+            watch_cgroup(w, e->d_name);
     closedir(d);
 }
 
 /* The fd of a removed cgroup signals nothing, and a new cgroup may have the same name. */
-static void forget(struct line_watch *w, const char *name)
+static void unwatch_cgroup(struct line_watch *w, const char *name)
 {
     for (size_t i = 0; i < w->n; i++)
         if (!name || streq(w->list[i].name, name))
@@ -132,12 +132,12 @@ static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *u
             const struct inotify_event *e = (const void *)(buf.bytes + at);
 
             if (e->mask & IN_Q_OVERFLOW)
-                forget(userdata, NULL);
+                unwatch_cgroup(userdata, NULL);
             else if ((e->mask & IN_DELETE) && e->len > 0)
-                forget(userdata, e->name);
+                unwatch_cgroup(userdata, e->name);
             at += (ssize_t)(sizeof(*e) + e->len);
         }
-    scan(userdata);
+    watch_all_cgroups(userdata);
     return 0;
 }
 
@@ -174,7 +174,7 @@ int line_watch_new(sd_event *event, const char *root, line_watch_crossed_t cross
     }
     if (snprintf(path, sizeof(path), "%s/cgroup.procs", root) < (int)sizeof(path))
         w->procs = open(path, O_RDONLY | O_CLOEXEC);
-    scan(w);
+    watch_all_cgroups(w);
     *ret = w;
     return 0;
 }

@@ -15,7 +15,7 @@ struct low_memory_bus {
     sd_bus_slot *request;
     bool wanted;
     bool owned;
-    enum low_memory_level said;
+    enum low_memory_level warned;
     struct log_repeat repeat;
 };
 

@@ -2,7 +2,7 @@
 #include "low-memory.h"
 
 /* The guest cannot get memory. A refusal by the actuator's rate limit does not count: it lasts 200 ms. */
-static bool is_helpless(const struct decision *d, enum decide_outcome refused)
+static bool cannot_get_memory(const struct decision *d, enum decide_outcome refused)
 {
     return d->why == DECIDE_NO_HOST || d->why == DECIDE_AT_MAX || d->why == DECIDE_KERNEL_ZONES ||
            (d->why == DECIDE_REFUSED && refused != DECIDE_REFUSED_RATE);
@@ -12,7 +12,7 @@ enum low_memory_level low_memory_level(const struct decision *d, enum decide_out
 {
     bool growing = d->level == CHANNEL_LEVEL_RISING || d->level == CHANNEL_LEVEL_CRITICAL;
 
-    if (!growing || !is_helpless(d, refused))
+    if (!growing || !cannot_get_memory(d, refused))
         return LOW_MEMORY_NONE;
     /* A quarter of the smallest headroom is 48 MiB; with 64 MiB the kernel killed bursts. */
     if (d->available < d->headroom / 4)
@@ -26,11 +26,11 @@ enum low_memory_level low_memory_step(
         struct low_memory *s, const struct decision *d, enum decide_outcome refused, uint64_t now)
 {
     enum low_memory_level level = low_memory_level(d, refused);
-    bool soon = s->said_at > 0 && now >= s->said_at && now - s->said_at < LOW_MEMORY_REPEAT_USEC;
+    bool soon = s->warned_at > 0 && now >= s->warned_at && now - s->warned_at < LOW_MEMORY_REPEAT_USEC;
 
-    if (level == LOW_MEMORY_NONE || (soon && level <= s->said))
+    if (level == LOW_MEMORY_NONE || (soon && level <= s->warned))
         return LOW_MEMORY_NONE;
-    *s = (struct low_memory){ .said = level, .said_at = now };
+    *s = (struct low_memory){ .warned = level, .warned_at = now };
     return level;
 }
 

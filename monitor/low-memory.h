@@ -18,8 +18,8 @@ enum low_memory_level {
 #define LOW_MEMORY_REPEAT_USEC (15 * USEC_PER_SEC)
 
 struct low_memory {
-    enum low_memory_level said;
-    uint64_t said_at; /* µs; 0: never */
+    enum low_memory_level warned;
+    uint64_t warned_at; /* µs; 0: never */
 };
 
 /* The level of a decision. refused: the outcome of the last refused grow. */

@@ -16,7 +16,7 @@
 #include "triggers.h"
 
 #define REPORT_USEC (10 * USEC_PER_SEC)
-#define HEADROOM_TOLD_USEC USEC_PER_SEC
+#define HEADROOM_PUBLISH_USEC USEC_PER_SEC
 #define STEP_PAUSE_FACTOR 3u
 #define STEP_PAUSE_MAX_USEC (100 * USEC_PER_MSEC)
 #define ROOT_CHECK_USEC USEC_PER_SEC
@@ -56,8 +56,8 @@ struct monitor {
     struct log_repeat refused_fault;
 
     struct pause pause;
-    uint64_t headroom_told; /* as last published on the bus */
-    uint64_t headroom_told_at;
+    uint64_t headroom_published; /* as last published on the bus */
+    uint64_t headroom_published_at;
     struct low_memory low_memory;
 
     const struct monitor_ops *ops;
@@ -85,7 +85,7 @@ static void wake_by(struct monitor *m, uint64_t usec)
         wake_in(m, usec);
 }
 
-static void note_add(struct monitor *m, const struct decision *d)
+static void add_note(struct monitor *m, const struct decision *d)
 {
     const struct monitor_note *n = notes_add(&m->notes, realtime_usec(), d, &m->sample);
 
@@ -98,7 +98,7 @@ const struct monitor_note *monitor_note(const struct monitor *m, uint32_t back)
     return notes_get(&m->notes, back);
 }
 
-static void report(struct monitor *m, uint64_t now)
+static void send_report(struct monitor *m, uint64_t now)
 {
     const struct meminfo *mem = &m->sample.meminfo;
 
@@ -118,7 +118,7 @@ static void log_decision(const struct decision *d, const struct decide_sample *p
 }
 
 /* Carries out the decision: sends one request to the actuator. */
-static void act(struct monitor *m, const struct decision *d, uint64_t now)
+static void request_resize(struct monitor *m, const struct decision *d, uint64_t now)
 {
     char reason[64];
     int r;
@@ -143,7 +143,7 @@ static void act(struct monitor *m, const struct decision *d, uint64_t now)
 }
 
 /* Arms the guard only while the monitor requests memory; otherwise throttled tasks are never released. */
-static void keep_guard(struct monitor *m, const struct decision *d, uint64_t now)
+static void arm_guard(struct monitor *m, const struct decision *d, uint64_t now)
 {
     const struct meminfo *mem = &m->sample.meminfo;
     uint64_t headroom = monitor_mode(m) == MONITOR_AUTO ? d->guard_headroom : 0;
@@ -153,14 +153,14 @@ static void keep_guard(struct monitor *m, const struct decision *d, uint64_t now
         rearm_forget(&m->rearm);
 }
 
-static void squeeze(struct monitor *m, const struct decision *d)
+static void reclaim_cache(struct monitor *m, const struct decision *d)
 {
     if (monitor_mode(m) != MONITOR_AUTO || d->reclaim == 0 || m->reclaiming)
         return;
     m->reclaiming = actuator_link_reclaim(m->link, d->reclaim) >= 0;
 }
 
-static void decline(struct monitor *m)
+static void decline_shrink(struct monitor *m)
 {
     log_info("shrink to %s declined: %s available, headroom %s", FORMAT_BYTES(m->shrink_to),
             FORMAT_BYTES(m->decision.available), FORMAT_BYTES(m->decision.headroom));
@@ -169,7 +169,7 @@ static void decline(struct monitor *m)
 }
 
 /* Processes may move into the root cgroup at any time, but rarely do: check once a second. */
-static void look_at_root(struct monitor *m, uint64_t now)
+static void check_root_cgroup(struct monitor *m, uint64_t now)
 {
     if (m->root_checked > 0 && now < m->root_checked + ROOT_CHECK_USEC)
         return;
@@ -200,7 +200,7 @@ static void fill_sample(struct monitor *m, uint64_t now)
     p->guard_armed = v->guard_headroom > 0;
     p->guard_held = p->guard_armed && v->guard_held;
     p->boot_size = v->boot_size;
-    look_at_root(m, now);
+    check_root_cgroup(m, now);
     p->reclaiming = m->reclaiming;
     /* An event stays pending until a new PSI reading can confirm it. */
     if (p->pressure_fresh)
@@ -209,14 +209,14 @@ static void fill_sample(struct monitor *m, uint64_t now)
 
 /* Publishes the headroom once a second at most: it follows MemTotal, which rises in many small steps during a
  * plug. */
-static void say_headroom(struct monitor *m, uint64_t now)
+static void publish_headroom(struct monitor *m, uint64_t now)
 {
     uint64_t headroom = monitor_headroom(m);
 
-    if (headroom == m->headroom_told || now - m->headroom_told_at < HEADROOM_TOLD_USEC)
+    if (headroom == m->headroom_published || now - m->headroom_published_at < HEADROOM_PUBLISH_USEC)
         return;
-    m->headroom_told = headroom;
-    m->headroom_told_at = now;
+    m->headroom_published = headroom;
+    m->headroom_published_at = now;
     if (m->ops)
         m->ops->headroom_changed(m->ops_userdata);
 }
@@ -232,20 +232,20 @@ static void warn_programs(struct monitor *m, const struct decision *d, uint64_t 
         m->ops->low_memory(level, d, m->ops_userdata);
 }
 
-static void say_level(struct monitor *m, enum channel_level old, const struct decision *d, uint64_t now)
+static void publish_level(struct monitor *m, enum channel_level old, const struct decision *d, uint64_t now)
 {
     if (d->level == old)
         return;
     log_debug("level %s, was %s", channel_level_to_string(d->level), channel_level_to_string(old));
     if (m->ops)
         m->ops->level_changed(old, d->level, m->ops_userdata);
-    report(m, now);
+    send_report(m, now);
 }
 
 /* The pause after a step that began at begun (µs). A step takes 1 or 2 ms under TCG and far less elsewhere.
  * When it takes longer, because the processors are busy or have a quota, the actuator needs them to forward
  * the request. */
-static uint64_t pause_after(uint64_t begun)
+static uint64_t compute_pause(uint64_t begun)
 {
     return MIN_OF((now_usec() - begun) * STEP_PAUSE_FACTOR, STEP_PAUSE_MAX_USEC);
 }
@@ -271,26 +271,26 @@ static void monitor_step(struct monitor *m)
     m->decision = d;
     m->stepped = now;
     recorder_write(m->recorder, now, &m->sample, &d);
-    wake_in(m, MAX_OF(MIN_OF(d.wait_usec, rearm_lines(m, now)), pause_after(now)));
+    wake_in(m, MAX_OF(MIN_OF(d.wait_usec, rearm_lines(m, now)), compute_pause(now)));
 
     if (d.why == DECIDE_UNKNOWN_INPUT)
         log_repeated(&m->unknown_fault, now, LOG_WARNING, "holding: %s", decide_why_text(d.why));
     if (d.action != DECIDE_HOLD || (d.why != old_why && d.why != DECIDE_IN_FLIGHT))
-        note_add(m, &d);
+        add_note(m, &d);
     if (d.action != DECIDE_HOLD)
-        act(m, &d, now);
+        request_resize(m, &d, now);
     if (d.decline)
-        decline(m);
-    squeeze(m, &d);
-    keep_guard(m, &d, now);
-    say_level(m, old_level, &d, now);
-    say_headroom(m, now);
+        decline_shrink(m);
+    reclaim_cache(m, &d);
+    arm_guard(m, &d, now);
+    publish_level(m, old_level, &d, now);
+    publish_headroom(m, now);
     warn_programs(m, &d, now);
     if (now - m->reported >= REPORT_USEC)
-        report(m, now);
+        send_report(m, now);
 }
 
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_sample_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     monitor_step(userdata);
     return 0;
@@ -314,7 +314,7 @@ static void on_line_crossed(void *userdata)
         wake_by(m, DECIDE_INTERVAL_MIN_USEC);
 }
 
-static void trigger_ask(struct monitor *m, enum trigger_kind kind)
+static void request_trigger(struct monitor *m, enum trigger_kind kind)
 {
     uint64_t stall, window;
 
@@ -328,7 +328,7 @@ static void on_link_trigger(bool hard, int fd, void *userdata)
     enum trigger_kind kind = hard ? TRIGGER_HARD : TRIGGER_EARLY;
 
     if (!triggers_take(&m->triggers, kind, fd))
-        trigger_ask(m, kind);
+        request_trigger(m, kind);
 }
 
 static void on_link_connected(void *userdata)
@@ -337,7 +337,7 @@ static void on_link_connected(void *userdata)
 
     triggers_restart(&m->triggers);
     for (enum trigger_kind kind = 0; kind < _TRIGGER_KIND_MAX; kind++)
-        trigger_ask(m, kind);
+        request_trigger(m, kind);
     m->reported = 0;
 }
 
@@ -425,7 +425,7 @@ static void on_link_lost(void *userdata)
 {
     struct monitor *m = userdata;
 
-    triggers_drop(&m->triggers);
+    triggers_close(&m->triggers);
     rearm_forget(&m->rearm);
     m->shrink_id = 0;
 }
@@ -487,7 +487,7 @@ int monitor_new(sd_event *event, const struct monitor_options *o, struct monitor
 
     r = sampler_open(&m->sampler, o->procfs);
     if (r >= 0)
-        r = sd_event_add_time_relative(event, &m->timer, CLOCK_MONOTONIC, 0, 1, on_timer, m);
+        r = sd_event_add_time_relative(event, &m->timer, CLOCK_MONOTONIC, 0, 1, on_sample_timer, m);
     if (r >= 0)
         r = line_watch_new(event, o->cgroup, on_line_crossed, m, &m->lines);
     if (r >= 0)

@@ -6,7 +6,7 @@
 #include "log.h"
 #include "service.h"
 
-static int on_over(sd_event_source *source, uint64_t usec, void *userdata)
+static int on_pause_expired(sd_event_source *source, uint64_t usec, void *userdata)
 {
     pause_end(userdata);
     return 0;
@@ -14,7 +14,7 @@ static int on_over(sd_event_source *source, uint64_t usec, void *userdata)
 
 int pause_init(struct pause *p, sd_event *event, void (*changed)(void *userdata), void *userdata)
 {
-    int r = sd_event_add_time(event, &p->timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC, on_over, p);
+    int r = sd_event_add_time(event, &p->timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC, on_pause_expired, p);
 
     p->changed = changed;
     p->userdata = userdata;

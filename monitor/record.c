@@ -149,7 +149,7 @@ static const struct column {
 };
 
 /* Ends the recording and truncates the file to complete lines. written: bytes of the buffer in the file. */
-static void give_up(struct recorder *r, size_t written, int error)
+static void end_recording(struct recorder *r, size_t written, int error)
 {
     const char *end = memrchr(r->buffer, '\n', written);
 
@@ -171,7 +171,7 @@ static void flush(struct recorder *r)
         if (n > 0)
             written += (size_t)n;
         else if (n == 0 || errno != EINTR)
-            give_up(r, written, n == 0 ? ENOSPC : errno);
+            end_recording(r, written, n == 0 ? ENOSPC : errno);
     }
     r->offset += r->fd >= 0 ? r->len : 0;
     r->len = 0;

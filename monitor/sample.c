@@ -17,7 +17,7 @@
 #define FASTEST_MIN MIB(64)
 #define FASTEST_MAX GIB(2)
 
-static int open_one(const char *procfs, const char *name)
+static int open_file(const char *procfs, const char *name)
 {
     char path[256];
     int fd;
@@ -30,12 +30,12 @@ static int open_one(const char *procfs, const char *name)
 
 int sampler_open(struct sampler *s, const char *procfs)
 {
-    s->zoneinfo_fd = open_one(procfs, "zoneinfo");
-    s->vmstat_fd = open_one(procfs, "vmstat");
-    s->pressure_fd = open_one(procfs, "pressure/memory");
+    s->zoneinfo_fd = open_file(procfs, "zoneinfo");
+    s->vmstat_fd = open_file(procfs, "vmstat");
+    s->pressure_fd = open_file(procfs, "pressure/memory");
     s->slow_time = 0;
     s->last = (struct decide_sample){ 0 };
-    s->meminfo_fd = open_one(procfs, "meminfo");
+    s->meminfo_fd = open_file(procfs, "meminfo");
     if (s->pressure_fd < 0)
         log_warning("%s/pressure/memory: %s; deciding without pressure", procfs, strerror(-s->pressure_fd));
     return s->meminfo_fd < 0 ? s->meminfo_fd : 0;

@@ -20,7 +20,7 @@ static const uint64_t stall_parts[_TRIGGER_KIND_MAX] = {
     [TRIGGER_HARD] = 5,
 };
 
-static int on_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static int on_trigger_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct triggers *t = userdata;
     struct trigger *one =
@@ -36,7 +36,7 @@ static int on_event(sd_event_source *source, int fd, uint32_t revents, void *use
     return 0;
 }
 
-static void drop_one(struct trigger *one)
+static void close_trigger(struct trigger *one)
 {
     one->source = sd_event_source_disable_unref(one->source);
     closep(&one->fd);
@@ -50,15 +50,15 @@ void triggers_init(struct triggers *t, sd_event *event, void (*fired)(void *user
         t->list[kind].fd = -EBADF;
 }
 
-void triggers_drop(struct triggers *t)
+void triggers_close(struct triggers *t)
 {
     for (enum trigger_kind kind = 0; kind < _TRIGGER_KIND_MAX; kind++)
-        drop_one(&t->list[kind]);
+        close_trigger(&t->list[kind]);
 }
 
 void triggers_done(struct triggers *t)
 {
-    triggers_drop(t);
+    triggers_close(t);
     t->event = sd_event_unref(t->event);
 }
 
@@ -91,12 +91,12 @@ bool triggers_take(struct triggers *t, enum trigger_kind kind, int fd)
         one->attempt++;
         return false;
     }
-    drop_one(one);
+    close_trigger(one);
     one->fd = fd;
-    r = sd_event_add_io(t->event, &one->source, fd, EPOLLPRI, on_event, t);
+    r = sd_event_add_io(t->event, &one->source, fd, EPOLLPRI, on_trigger_event, t);
     if (r < 0) {
         log_warning("cannot watch the %s pressure trigger: %s", names[kind], strerror(-r));
-        drop_one(one);
+        close_trigger(one);
     } else
         log_info("%s pressure trigger: window %u ms", names[kind],
                 (unsigned)(windows[one->attempt] / USEC_PER_MSEC));

@@ -32,7 +32,7 @@ struct triggers {
 /* Takes a reference to event. Calls fired at each event of a trigger. */
 void triggers_init(struct triggers *t, sd_event *event, void (*fired)(void *userdata), void *userdata);
 /* Closes both triggers; triggers_take() may set new ones. */
-void triggers_drop(struct triggers *t);
+void triggers_close(struct triggers *t);
 void triggers_done(struct triggers *t);
 
 /* Starts over with the shortest window. */

@@ -89,12 +89,12 @@ static void test_missed_crumbs_do_not_double_the_time(void **state)
 
     become_spare(&w, MIB(800));
     assert_true(time_to_shrink(&w) >= 40 * USEC_PER_SEC);
-    assert_true(w.state.crumbs_given > 0);
+    assert_true(w.state.small_step_time > 0);
     apply(&w);
     set_available(&w, MIB(150));
     assert_true(run_until(&w, DECIDE_GROW, USEC_PER_SEC));
     assert_int_equal(w.state.settle_usec, 10 * USEC_PER_SEC);
-    assert_int_equal(w.state.crumb_flaps, 1);
+    assert_int_equal(w.state.small_step_flaps, 1);
 }
 
 int main(void)

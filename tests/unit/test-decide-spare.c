@@ -125,7 +125,7 @@ static void set_plugging_spare(struct world *w)
     w->sample.requested_size = GIB(3);
 }
 
-static void set_crumbs(struct world *w)
+static void set_small_step(struct world *w)
 {
     set_size(w, MIB(128));
     set_available(w, MIB(330));
@@ -175,7 +175,7 @@ static const struct situation situations[] = {
             CHANNEL_LEVEL_NORMAL },
     { "spare, no host", set_spare_no_host, DECIDE_HOLD, DECIDE_NO_HOST, CHANNEL_LEVEL_NORMAL },
     { "spare, plugging", set_plugging_spare, DECIDE_HOLD, DECIDE_PLUGGING, CHANNEL_LEVEL_RISING },
-    { "spare, too little for a step", set_crumbs, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
+    { "spare, too little for a step", set_small_step, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "at own min size", set_own_min, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
     { "host asks, own min size", set_host_asks_own_min, DECIDE_HOLD, DECIDE_HOST_ASKED,
             CHANNEL_LEVEL_NORMAL },

@@ -10,7 +10,7 @@
 /* The host retries a stuck unplug for this long before it ends it. */
 #define STUCK_USEC (30 * USEC_PER_SEC)
 /* The host sets the same requested size again when a plug has made no progress for this long. */
-#define KICK_USEC (500 * USEC_PER_MSEC)
+#define PLUG_RETRY_USEC (500 * USEC_PER_MSEC)
 #define MEMMAP_SHARE 64u
 /* The available memory and the page cache of a guest at the start of the recording. */
 #define START_ROOM MIB(512)
@@ -87,7 +87,7 @@ static void plug_to(struct model *m, uint64_t target)
     if (target <= m->size)
         return;
     if (!m->options.ballooned && target - m->size > payable) {
-        m->retry_time = m->now + KICK_USEC + m->options.plug_latency / 2;
+        m->retry_time = m->now + PLUG_RETRY_USEC + m->options.plug_latency / 2;
         target = m->size + payable;
     }
     if (kernel_low && target - m->size >= MODEL_MEMORY_BLOCK)
