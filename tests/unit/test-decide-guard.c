@@ -41,7 +41,7 @@ static void test_burst_does_not_move_the_line(void **state)
 }
 
 /* Held tasks consume nothing and the measured rate decays, but the pending memory must still cover them. */
-static void test_held_burst_asks_for_more_than_is_pending(void **state)
+static void test_held_burst_requests_more_than_is_pending(void **state)
 {
     struct world w;
 
@@ -105,7 +105,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guard_stays_armed_until_the_last_plug_is_done),
         cmocka_unit_test(test_burst_does_not_move_the_line),
-        cmocka_unit_test(test_held_burst_asks_for_more_than_is_pending),
+        cmocka_unit_test(test_held_burst_requests_more_than_is_pending),
         cmocka_unit_test(test_end_of_a_hold_ends_its_growth),
         cmocka_unit_test(test_round_trip_ends_with_its_own_memory),
     };

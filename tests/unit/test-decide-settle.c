@@ -2,7 +2,7 @@
 /* How long memory has to be spare before it is given back. */
 #include "decide-world.h"
 
-static void become_spare(struct world *w, uint64_t available)
+static void init_with_spare_memory(struct world *w, uint64_t available)
 {
     world_init(w);
     set_size(w, GIB(6));
@@ -18,26 +18,26 @@ static uint64_t time_to_shrink(struct world *w)
     return w->now - begin;
 }
 
-static void test_much_spare_is_given_back_in_half_of_the_time(void **state)
+static void test_much_spare_memory_halves_the_time(void **state)
 {
     struct world w;
     uint64_t usec, total;
 
-    become_spare(&w, GIB(5));
+    init_with_spare_memory(&w, GIB(5));
     usec = time_to_shrink(&w);
     assert_in_range(usec, 5 * USEC_PER_SEC, 8 * USEC_PER_SEC);
     total = w.sample.meminfo.total;
     /* Just above the least spare memory for a regular step. */
-    become_spare(&w, MIB(1800));
+    init_with_spare_memory(&w, MIB(1800));
     assert_int_equal(w.sample.meminfo.total, total);
     assert_true(time_to_shrink(&w) > usec + USEC_PER_SEC);
 }
 
-static void test_no_time_is_shorter_than_half_of_the_settle_time(void **state)
+static void test_time_is_at_least_half_of_the_settle_time(void **state)
 {
     struct world w;
 
-    become_spare(&w, GIB(6));
+    init_with_spare_memory(&w, GIB(6));
     w.config.settle_usec = w.state.settle_usec = 40 * USEC_PER_SEC;
     assert_true(time_to_shrink(&w) >= 20 * USEC_PER_SEC);
 }
@@ -47,7 +47,7 @@ static void shrink_then_grow(struct world *w, uint64_t usec)
 {
     uint64_t end;
 
-    become_spare(w, GIB(2));
+    init_with_spare_memory(w, GIB(2));
     time_to_shrink(w);
     apply(w);
     set_available(w, MIB(700));
@@ -68,7 +68,7 @@ static void test_only_a_grow_soon_after_a_shrink_doubles_the_time(void **state)
     assert_int_equal(w.state.settle_usec, 10 * USEC_PER_SEC);
 }
 
-static void test_memory_that_was_of_use_halves_a_doubled_time(void **state)
+static void test_late_grow_halves_a_doubled_time(void **state)
 {
     struct world w;
 
@@ -83,11 +83,11 @@ static void test_memory_that_was_of_use_halves_a_doubled_time(void **state)
     assert_int_equal(w.state.last_shrink, 0);
 }
 
-static void test_missed_crumbs_do_not_double_the_time(void **state)
+static void test_grow_after_a_small_step_does_not_double_the_time(void **state)
 {
     struct world w;
 
-    become_spare(&w, MIB(800));
+    init_with_spare_memory(&w, MIB(800));
     assert_true(time_to_shrink(&w) >= 40 * USEC_PER_SEC);
     assert_true(w.state.small_step_time > 0);
     apply(&w);
@@ -100,11 +100,11 @@ static void test_missed_crumbs_do_not_double_the_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_much_spare_is_given_back_in_half_of_the_time),
-        cmocka_unit_test(test_no_time_is_shorter_than_half_of_the_settle_time),
+        cmocka_unit_test(test_much_spare_memory_halves_the_time),
+        cmocka_unit_test(test_time_is_at_least_half_of_the_settle_time),
         cmocka_unit_test(test_only_a_grow_soon_after_a_shrink_doubles_the_time),
-        cmocka_unit_test(test_memory_that_was_of_use_halves_a_doubled_time),
-        cmocka_unit_test(test_missed_crumbs_do_not_double_the_time),
+        cmocka_unit_test(test_late_grow_halves_a_doubled_time),
+        cmocka_unit_test(test_grow_after_a_small_step_does_not_double_the_time),
     };
 
     return cmocka_run_group_tests_name("decide-settle", tests, NULL, NULL);

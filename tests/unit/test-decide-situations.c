@@ -302,7 +302,7 @@ static const struct situation situations[] = {
     { "no memory for a memmap", set_nothing_left, DECIDE_GROW, DECIDE_KERNEL_ZONES, CHANNEL_LEVEL_CRITICAL },
 };
 
-static void test_situations(void **state)
+static void test_each_situation_has_its_decision(void **state)
 {
     check_situations(situations, ELEMENTSOF(situations));
 }
@@ -310,7 +310,7 @@ static void test_situations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_situations),
+        cmocka_unit_test(test_each_situation_has_its_decision),
     };
 
     return cmocka_run_group_tests_name("decide-situations", tests, NULL, NULL);

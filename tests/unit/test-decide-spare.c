@@ -183,7 +183,7 @@ static const struct situation situations[] = {
     { "at min size", set_at_min, DECIDE_HOLD, DECIDE_ENOUGH, CHANNEL_LEVEL_NORMAL },
 };
 
-static void test_situations(void **state)
+static void test_each_situation_has_its_decision(void **state)
 {
     check_situations(situations, ELEMENTSOF(situations));
 }
@@ -191,7 +191,7 @@ static void test_situations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_situations),
+        cmocka_unit_test(test_each_situation_has_its_decision),
     };
 
     return cmocka_run_group_tests_name("decide-spare", tests, NULL, NULL);

@@ -5,21 +5,21 @@
 /* An upper bound of a refusal's wait (5 s), a failed plug's (500 ms) and the step after them together. */
 #define BOUND_USEC (6 * USEC_PER_SEC)
 
-static void be_short(struct world *w)
+static void set_short(struct world *w)
 {
     set_available(w, MIB(60));
 }
 
 static void set_refused_by_limit(struct world *w)
 {
-    be_short(w);
+    set_short(w);
     step(w, USEC_PER_SEC);
     decide_result(&w->state, DECIDE_GROW, DECIDE_REFUSED_LIMIT, w->now);
 }
 
 static void set_refused_by_host(struct world *w)
 {
-    be_short(w);
+    set_short(w);
     step(w, USEC_PER_SEC);
     decide_result(&w->state, DECIDE_GROW, DECIDE_REFUSED_HOST, w->now);
 }
@@ -28,28 +28,28 @@ static void set_refused_by_host(struct world *w)
 static void set_plug_failed(struct world *w)
 {
     set_size(w, MIB(512));
-    be_short(w);
+    set_short(w);
     w->sample.requested_size = GIB(2);
 }
 
 static void set_unplug_begun(struct world *w)
 {
     set_size(w, GIB(2));
-    be_short(w);
+    set_short(w);
     w->sample.requested_size = GIB(1);
 }
 
 static void set_shrink_stuck(struct world *w)
 {
     set_size(w, GIB(2));
-    be_short(w);
+    set_short(w);
     w->state.back_off_until = w->now + 600 * USEC_PER_SEC;
     w->state.back_off_size = GIB(2);
 }
 
 static void set_no_kernel_memory(struct world *w)
 {
-    be_short(w);
+    set_short(w);
     w->sample.zones.kernel_free = 0;
     w->sample.zones.kernel_room = 0;
 }
@@ -85,7 +85,7 @@ static void set_held_while_squeezing(struct world *w)
 
 static void set_no_pressure(struct world *w)
 {
-    be_short(w);
+    set_short(w);
     w->sample.have_pressure = false;
     w->sample.have_vmstat = false;
     w->sample.have_zones = false;
@@ -95,7 +95,7 @@ static const struct {
     const char *name;
     void (*set)(struct world *w);
 } states[] = {
-    { "short", be_short },
+    { "short", set_short },
     { "refused by a limit", set_refused_by_limit },
     { "refused by the host", set_refused_by_host },
     { "plug failed", set_plug_failed },
@@ -125,7 +125,7 @@ static unsigned count_asks(struct world *w, uint64_t usec)
     return asks;
 }
 
-static void test_every_state_asks_while_memory_is_short(void **state)
+static void test_every_state_requests_memory_while_short(void **state)
 {
     for (size_t i = 0; i < ELEMENTSOF(states); i++) {
         struct world w;
@@ -141,7 +141,7 @@ static void test_every_state_asks_while_memory_is_short(void **state)
 }
 
 /* After a failed plug the monitor asks for one block every 500 ms, not at every sample. */
-static void test_a_failed_plug_is_asked_for_again_slowly(void **state)
+static void test_failed_plug_is_requested_again_every_500_ms(void **state)
 {
     struct world w;
     unsigned asks;
@@ -153,7 +153,7 @@ static void test_a_failed_plug_is_asked_for_again_slowly(void **state)
     assert_in_range(asks, 5, 11);
 }
 
-static void test_standing_blocks_are_asked_for_and_kept(void **state)
+static void test_standing_blocks_are_requested_and_kept(void **state)
 {
     struct world w;
 
@@ -168,7 +168,7 @@ static void test_standing_blocks_are_asked_for_and_kept(void **state)
 }
 
 /* Seen: both standing blocks came online in a kernel zone, and no ratio kept user pages out of any zone. */
-static void test_standing_blocks_are_in_movable(void **state)
+static void test_standing_blocks_must_be_in_movable(void **state)
 {
     struct world w;
 
@@ -189,7 +189,7 @@ static void test_standing_blocks_are_in_movable(void **state)
     }
 }
 
-static void test_standing_blocks_are_not_asked_for_in_vain(void **state)
+static void test_standing_blocks_that_miss_movable_are_not_requested_again(void **state)
 {
     struct world w;
     unsigned asks = 0;
@@ -228,7 +228,7 @@ static void test_refused_standing_blocks_cost_no_wake_ups(void **state)
     assert_int_equal(w.decision.why, DECIDE_STANDING);
 }
 
-static void test_kernel_zones_get_a_block_and_not_in_vain(void **state)
+static void test_requests_for_the_kernel_zones_back_off(void **state)
 {
     struct world w;
     unsigned asks;
@@ -266,13 +266,13 @@ static void test_unguarded_processes_are_sampled_often(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_state_asks_while_memory_is_short),
-        cmocka_unit_test(test_a_failed_plug_is_asked_for_again_slowly),
-        cmocka_unit_test(test_standing_blocks_are_asked_for_and_kept),
-        cmocka_unit_test(test_standing_blocks_are_in_movable),
-        cmocka_unit_test(test_standing_blocks_are_not_asked_for_in_vain),
+        cmocka_unit_test(test_every_state_requests_memory_while_short),
+        cmocka_unit_test(test_failed_plug_is_requested_again_every_500_ms),
+        cmocka_unit_test(test_standing_blocks_are_requested_and_kept),
+        cmocka_unit_test(test_standing_blocks_must_be_in_movable),
+        cmocka_unit_test(test_standing_blocks_that_miss_movable_are_not_requested_again),
         cmocka_unit_test(test_refused_standing_blocks_cost_no_wake_ups),
-        cmocka_unit_test(test_kernel_zones_get_a_block_and_not_in_vain),
+        cmocka_unit_test(test_requests_for_the_kernel_zones_back_off),
         cmocka_unit_test(test_unguarded_processes_are_sampled_often),
     };
 

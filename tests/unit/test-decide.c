@@ -34,7 +34,7 @@ static void test_burst_is_never_short(void **state)
     assert_true(w.sample.meminfo.available < w.decision.headroom + GIB(1));
 }
 
-static void test_memory_comes_back(void **state)
+static void test_spare_memory_is_given_back(void **state)
 {
     struct world w;
     unsigned shrinks = 0;
@@ -264,7 +264,7 @@ static void test_round_trip_is_measured(void **state)
 }
 
 /* The stall of the monitor's own unplug is not the workload's, so it causes no grow. */
-static void test_own_unplug_raises_no_growth(void **state)
+static void test_stall_of_own_unplug_causes_no_grow(void **state)
 {
     struct world w;
 
@@ -287,7 +287,7 @@ static void test_own_unplug_raises_no_growth(void **state)
 }
 
 /* During a manual unplug MemFree falls before MemTotal, and before the new requested size is known. */
-static void test_a_rate_that_cannot_be_is_not_believed(void **state)
+static void test_implausible_rate_is_ignored(void **state)
 {
     struct world w;
 
@@ -303,7 +303,7 @@ static void test_a_rate_that_cannot_be_is_not_believed(void **state)
     assert_int_equal(step(&w, 500 * USEC_PER_MSEC)->action, DECIDE_GROW);
 }
 
-static void test_idle_guest_is_looked_at_about_once_a_second(void **state)
+static void test_idle_guest_is_sampled_about_once_a_second(void **state)
 {
     struct world w;
     unsigned steps = 0;
@@ -318,7 +318,7 @@ static void test_idle_guest_is_looked_at_about_once_a_second(void **state)
     assert_in_range(steps, 5, 72);
 }
 
-static void test_headroom(void **state)
+static void test_headroom_follows_profile_and_configuration(void **state)
 {
     struct decide_config c = { .profile = DECIDE_BALANCED };
 
@@ -331,7 +331,7 @@ static void test_headroom(void **state)
     assert_int_equal(decide_headroom(&c, GIB(8)), GIB(3));
 }
 
-static void test_names(void **state)
+static void test_every_value_has_a_name(void **state)
 {
     for (int i = 0; i < _DECIDE_WHY_MAX; i++) {
         assert_non_null(decide_why_to_string(i));
@@ -347,7 +347,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_burst_is_never_short),
-        cmocka_unit_test(test_memory_comes_back),
+        cmocka_unit_test(test_spare_memory_is_given_back),
         cmocka_unit_test(test_settles_before_first_shrink),
         cmocka_unit_test(test_without_pressure_settles_longer),
         cmocka_unit_test(test_flap_doubles_settle_and_keeps_peak),
@@ -358,11 +358,11 @@ int main(void)
         cmocka_unit_test(test_grow_never_costs_more_than_kernel_zones_have),
         cmocka_unit_test(test_clock_going_back_holds),
         cmocka_unit_test(test_round_trip_is_measured),
-        cmocka_unit_test(test_own_unplug_raises_no_growth),
-        cmocka_unit_test(test_a_rate_that_cannot_be_is_not_believed),
-        cmocka_unit_test(test_idle_guest_is_looked_at_about_once_a_second),
-        cmocka_unit_test(test_headroom),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_stall_of_own_unplug_causes_no_grow),
+        cmocka_unit_test(test_implausible_rate_is_ignored),
+        cmocka_unit_test(test_idle_guest_is_sampled_about_once_a_second),
+        cmocka_unit_test(test_headroom_follows_profile_and_configuration),
+        cmocka_unit_test(test_every_value_has_a_name),
     };
 
     return cmocka_run_group_tests_name("decide", tests, NULL, NULL);

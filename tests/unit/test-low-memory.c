@@ -23,7 +23,7 @@ static struct decision decision(
     };
 }
 
-static void test_level(void **state)
+static void test_level_follows_available_memory(void **state)
 {
     static const struct {
         const char *name;
@@ -50,7 +50,7 @@ static void test_level(void **state)
         { "less than a quarter", DECIDE_REFUSED, DECIDE_REFUSED_HOST, CRITICAL, MIB(64) - 1, 0,
                 LOW_MEMORY_CRITICAL },
         { "nothing left", DECIDE_NO_HOST, DECIDE_GRANTED, CRITICAL, 0, 0, LOW_MEMORY_CRITICAL },
-        { "refused by our limit", DECIDE_REFUSED, DECIDE_REFUSED_LIMIT, CRITICAL, MIB(100), 0,
+        { "refused by a limit", DECIDE_REFUSED, DECIDE_REFUSED_LIMIT, CRITICAL, MIB(100), 0,
                 LOW_MEMORY_MEDIUM },
         { "no answer", DECIDE_REFUSED, DECIDE_UNANSWERED, CRITICAL, MIB(100), 0, LOW_MEMORY_MEDIUM },
         { "refused by the rate limit", DECIDE_REFUSED, DECIDE_REFUSED_RATE, CRITICAL, MIB(100), 0,
@@ -74,7 +74,7 @@ static void test_level(void **state)
 }
 
 /* With less available memory the level never falls, for any reason of the decision. */
-static void test_never_lower_with_less(void **state)
+static void test_level_never_falls_with_less_memory(void **state)
 {
     for (enum decide_why why = 0; why < _DECIDE_WHY_MAX; why++) {
         enum low_memory_level last = LOW_MEMORY_NONE;
@@ -90,7 +90,7 @@ static void test_never_lower_with_less(void **state)
     }
 }
 
-static void test_rate(void **state)
+static void test_warnings_keep_the_interval(void **state)
 {
     static const struct {
         uint64_t at; /* ms */
@@ -122,28 +122,28 @@ static void test_rate(void **state)
 }
 
 /* However memory changes, each 15 s have at most one warning per level and at least one in total. */
-static void test_bound(void **state)
+static void test_number_of_warnings_is_bounded(void **state)
 {
     struct low_memory s = { 0 };
-    uint64_t seed = 42, said = 0, end = 1000 * SECOND;
+    uint64_t seed = 42, warnings = 0, end = 1000 * SECOND;
 
     for (uint64_t now = 20 * USEC_PER_MSEC; now < end; now += 20 * USEC_PER_MSEC) {
         struct decision d;
 
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         d = decision(DECIDE_AT_MAX, CRITICAL, (seed >> 33) % MIB(300), 0);
-        said += low_memory_step(&s, &d, DECIDE_GRANTED, now) != LOW_MEMORY_NONE;
+        warnings += low_memory_step(&s, &d, DECIDE_GRANTED, now) != LOW_MEMORY_NONE;
     }
-    assert_in_range(said, end / LOW_MEMORY_REPEAT_USEC, 3 * (end / LOW_MEMORY_REPEAT_USEC + 1));
+    assert_in_range(warnings, end / LOW_MEMORY_REPEAT_USEC, 3 * (end / LOW_MEMORY_REPEAT_USEC + 1));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_level),
-        cmocka_unit_test(test_never_lower_with_less),
-        cmocka_unit_test(test_rate),
-        cmocka_unit_test(test_bound),
+        cmocka_unit_test(test_level_follows_available_memory),
+        cmocka_unit_test(test_level_never_falls_with_less_memory),
+        cmocka_unit_test(test_warnings_keep_the_interval),
+        cmocka_unit_test(test_number_of_warnings_is_bounded),
     };
 
     return cmocka_run_group_tests_name("low-memory", tests, NULL, NULL);

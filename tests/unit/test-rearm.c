@@ -7,7 +7,7 @@
 #define SECOND USEC_PER_SEC
 #define MS USEC_PER_MSEC
 
-static void test_what_is_due(void **state)
+static void test_call_is_due_after_a_change(void **state)
 {
     static const struct {
         const char *name;
@@ -40,7 +40,7 @@ static void test_what_is_due(void **state)
     }
 }
 
-static void test_disarmed_once(void **state)
+static void test_disarms_once(void **state)
 {
     struct rearm r = { 0 };
 
@@ -51,7 +51,7 @@ static void test_disarmed_once(void **state)
     assert_true(rearm_due(&r, MIB(256), GIB(1), GIB(2), 60 * SECOND));
 }
 
-static void test_new_actuator_and_clock(void **state)
+static void test_call_is_due_after_a_reconnect_and_a_clock_step(void **state)
 {
     struct rearm r = { 0 };
 
@@ -64,9 +64,9 @@ static void test_new_actuator_and_clock(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_due),
-        cmocka_unit_test(test_disarmed_once),
-        cmocka_unit_test(test_new_actuator_and_clock),
+        cmocka_unit_test(test_call_is_due_after_a_change),
+        cmocka_unit_test(test_disarms_once),
+        cmocka_unit_test(test_call_is_due_after_a_reconnect_and_a_clock_step),
     };
 
     return cmocka_run_group_tests_name("rearm", tests, NULL, NULL);

@@ -89,7 +89,7 @@ static const char *cell(const char *text, unsigned line, const char *column, cha
     return ret;
 }
 
-static void test_lines(void **state)
+static void test_line_has_the_values(void **state)
 {
     static const struct {
         const char *column, *value;
@@ -128,7 +128,7 @@ static void test_lines(void **state)
     assert_string_equal(cell(text, 0, "why", value), decide_why_to_string(DECIDE_SHORT));
 }
 
-static void test_time_goes_forward(void **state)
+static void test_time_increases_strictly(void **state)
 {
     static const struct {
         uint64_t now;
@@ -169,8 +169,8 @@ static void test_no_line_without_meminfo(void **state)
     assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 }
 
-/* No value is negative with more shared memory than cache, or more cache than memory in use. */
-static void test_odd_memory(void **state)
+/* Shared memory above the cache, or cache above the memory in use, gives no negative value. */
+static void test_no_value_is_negative(void **state)
 {
     struct decide_sample odd = sample;
     _cleanup_free_ char *text = NULL;
@@ -191,8 +191,7 @@ static void test_odd_memory(void **state)
     assert_string_equal(cell(text, 1, "used_bytes", value), "0");
 }
 
-/* Lines reach the file during the recording. */
-static void test_flush(void **state)
+static void test_lines_reach_the_file_during_the_recording(void **state)
 {
     struct recorder *r;
     struct stat st;
@@ -215,7 +214,7 @@ static void test_flush(void **state)
     recorder_free(r);
 }
 
-static void test_existing_file(void **state)
+static void test_existing_file_is_refused(void **state)
 {
     _cleanup_free_ char *text = NULL;
     struct recorder *r = NULL;
@@ -232,7 +231,7 @@ static void test_existing_file(void **state)
     assert_null(r);
 }
 
-static void test_full_disk(void **state)
+static void test_full_disk_leaves_complete_lines(void **state)
 {
     struct rlimit old, small;
     _cleanup_free_ char *text = NULL;
@@ -260,13 +259,13 @@ static void test_full_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_lines, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_time_goes_forward, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_line_has_the_values, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_time_increases_strictly, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_line_without_meminfo, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_odd_memory, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_flush, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_existing_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_value_is_negative, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lines_reach_the_file_during_the_recording, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_existing_file_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full_disk_leaves_complete_lines, setup, teardown),
     };
 
     cmocka_set_message_output(CM_OUTPUT_STDOUT);

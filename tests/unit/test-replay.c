@@ -11,7 +11,7 @@ static void test_bad_files_are_refused(void **state)
     static const struct {
         const char *text;
         int error;
-        const char *says;
+        const char *expected;
     } rows[] = {
         { "", -EBADMSG, "x:0: the file is empty" },
         { "time_s,used_bytes\n0,1\n", -EBADMSG, "x:1: column cached_bytes is missing" },
@@ -36,8 +36,8 @@ static void test_bad_files_are_refused(void **state)
         g_autofree char *error = NULL;
 
         assert_int_equal(trace_parse("x", rows[i].text, strlen(rows[i].text), &t, &error), rows[i].error);
-        if (!strstr(error, rows[i].says))
-            fail_msg("expected %s, got %s", rows[i].says, error);
+        if (!strstr(error, rows[i].expected))
+            fail_msg("expected %s, got %s", rows[i].expected, error);
         assert_null(t.rows);
     }
 }
@@ -112,7 +112,7 @@ static void test_square_wave_does_not_flap(void **state)
 
 #define STANDING MIB(256)
 
-static void test_ramp_and_streaming(void **state)
+static void test_ramp_plugs_and_streaming_does_not(void **state)
 {
     _cleanup_(replay_clear) struct replay_result ramp = { 0 }, stream = { 0 };
 
@@ -127,7 +127,7 @@ static void test_ramp_and_streaming(void **state)
     assert_int_equal(stream.peak, GIB(1) + STANDING);
 }
 
-static void test_a_recording_above_boot_memory_begins_plugged(void **state)
+static void test_recording_above_boot_memory_starts_plugged(void **state)
 {
     _cleanup_(replay_clear) struct replay_result r = { 0 };
     const struct replay_point *first;
@@ -185,7 +185,7 @@ static void advance(struct model *m, uint64_t usec, uint64_t used)
 }
 
 /* The memmap of 16 GiB is 256 MiB. */
-static void test_a_plug_that_cannot_be_paid_is_retried(void **state)
+static void test_plug_without_room_for_memmap_is_retried(void **state)
 {
     struct model m;
 
@@ -248,11 +248,11 @@ int main(void)
         cmocka_unit_test(test_bad_files_are_refused),
         cmocka_unit_test(test_demand_is_linear_between_rows),
         cmocka_unit_test(test_square_wave_does_not_flap),
-        cmocka_unit_test(test_ramp_and_streaming),
-        cmocka_unit_test(test_a_recording_above_boot_memory_begins_plugged),
+        cmocka_unit_test(test_ramp_plugs_and_streaming_does_not),
+        cmocka_unit_test(test_recording_above_boot_memory_starts_plugged),
         cmocka_unit_test(test_demand_waits_at_the_line),
         cmocka_unit_test(test_demand_above_max_is_short),
-        cmocka_unit_test(test_a_plug_that_cannot_be_paid_is_retried),
+        cmocka_unit_test(test_plug_without_room_for_memmap_is_retried),
         cmocka_unit_test(test_the_kernel_keeps_its_reserve),
         cmocka_unit_test(test_the_kernel_is_short_beside_anonymous_memory),
     };

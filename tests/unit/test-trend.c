@@ -32,7 +32,7 @@ static void test_rate_decays_and_rises_at_once(void **state)
 }
 
 /* As measured: the kernel updated free memory between two readings 0.64 ms apart. */
-static void test_readings_too_close_make_no_rate(void **state)
+static void test_close_readings_give_no_rate(void **state)
 {
     struct trend t = falling();
     uint64_t now = BEGIN + 100 * USEC_PER_MSEC + 640;
@@ -54,7 +54,7 @@ static void test_own_unplug_is_no_consumption(void **state)
     assert_int_equal(t.rate, 0);
 }
 
-static void test_a_rate_above_the_most_is_the_most(void **state)
+static void test_rate_is_limited(void **state)
 {
     struct trend t = { 0 };
 
@@ -64,7 +64,7 @@ static void test_a_rate_above_the_most_is_the_most(void **state)
     assert_int_equal(t.rate, MIB(2000));
 }
 
-static void test_clock_going_back_forgets(void **state)
+static void test_clock_going_back_resets_the_rate(void **state)
 {
     struct trend t = falling();
 
@@ -78,10 +78,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rate_decays_and_rises_at_once),
-        cmocka_unit_test(test_readings_too_close_make_no_rate),
+        cmocka_unit_test(test_close_readings_give_no_rate),
         cmocka_unit_test(test_own_unplug_is_no_consumption),
-        cmocka_unit_test(test_a_rate_above_the_most_is_the_most),
-        cmocka_unit_test(test_clock_going_back_forgets),
+        cmocka_unit_test(test_rate_is_limited),
+        cmocka_unit_test(test_clock_going_back_resets_the_rate),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
