@@ -39,11 +39,17 @@ uint64_t bucket_wait(const struct bucket *b, uint64_t now)
     return (MICRO - have + b->rate - 1) / b->rate;
 }
 
-bool fault_window_add(struct fault_window *w, uint32_t max, uint64_t window_usec, uint64_t now)
+bool fault_window_add_many(
+        struct fault_window *w, uint32_t n, uint32_t max, uint64_t window_usec, uint64_t now)
 {
     if (w->count == 0 || now < w->begin || now - w->begin >= window_usec)
         *w = (struct fault_window){ .begin = now };
-    if (w->count < UINT32_MAX)
-        w->count++;
+    if (__builtin_add_overflow(w->count, n, &w->count))
+        w->count = UINT32_MAX;
     return w->count > max;
+}
+
+bool fault_window_add(struct fault_window *w, uint32_t max, uint64_t window_usec, uint64_t now)
+{
+    return fault_window_add_many(w, 1, max, window_usec, now);
 }

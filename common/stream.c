@@ -109,6 +109,8 @@ static int stream_read(struct stream *s)
         return errno == EAGAIN || errno == EINTR ? 1 : -errno;
     if (n == 0)
         return 0;
+    if (s->ops->received)
+        s->ops->received(s, (size_t)n, s->userdata);
     stream_take(s, read_buf, (size_t)n);
     if (!s->freed && s->lines.len == 0) {
         free(s->line_buf);

@@ -13,6 +13,8 @@
 #define OUT_MAX (64UL * 1024)
 /* A guest asks 10 times a second and says its stats on level changes: more lines than these are a flood. */
 #define LINES_MAX 2000u
+/* As many lines have 200 bytes on average. */
+#define BYTES_MAX (1024u * 1024)
 /* It connects when it starts, and every 250 ms while that fails. */
 #define ENTRIES_MAX 100u
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
@@ -30,6 +32,7 @@ struct guest_link {
 
     struct fault_window bad;
     struct fault_window lines;
+    struct fault_window bytes;
     struct fault_window entries;
     struct log_repeat log_bad;
     struct log_repeat log_cut;
@@ -94,7 +97,7 @@ static int on_cut_timer(sd_event_source *source, uint64_t usec, void *userdata)
     struct guest_link *l = userdata;
 
     l->cut = false;
-    l->bad = l->lines = (struct fault_window){ 0 };
+    l->bad = l->lines = l->bytes = (struct fault_window){ 0 };
     if (l->stream)
         (void)stream_pause(l->stream, false);
     return 0;
@@ -132,13 +135,15 @@ static void on_line(struct stream *s, const char *line, size_t len, void *userda
     struct channel_message m;
     int r;
 
-    /* An empty line is how a peer ends what another one may have begun. */
-    if (l->cut || len == 0)
+    if (l->cut)
         return;
     if (fault_window_add(&l->lines, LINES_MAX, CHANNEL_BAD_LINES_WINDOW_USEC, now_usec())) {
         cut_off(l, "more than 2000 lines in 10 s");
         return;
     }
+    /* With an empty line a peer ends a line that its predecessor may have left unfinished. */
+    if (len == 0)
+        return;
     r = channel_decode(line, len, &m);
     if (r == -EOPNOTSUPP)
         on_wrong_op(l, "an op that is not known");
@@ -152,6 +157,15 @@ static void on_line(struct stream *s, const char *line, size_t len, void *userda
         log_repeat_end(&l->log_lost, LOG_INFO, "lost connections");
         l->ops->message(l, &m, l->userdata);
     }
+}
+
+static void on_received(struct stream *s, size_t n, void *userdata)
+{
+    struct guest_link *l = userdata;
+
+    if (!l->cut && fault_window_add_many(
+                           &l->bytes, (uint32_t)n, BYTES_MAX, CHANNEL_BAD_LINES_WINDOW_USEC, now_usec()))
+        cut_off(l, "more than 1 MiB in 10 s");
 }
 
 static void on_oversize(struct stream *s, void *userdata)
@@ -168,6 +182,7 @@ static void on_closed(struct stream *s, int error, void *userdata)
 }
 
 static const struct stream_ops stream_callbacks = {
+    .received = on_received,
     .line = on_line,
     .oversize = on_oversize,
     .closed = on_closed,

@@ -17,6 +17,9 @@
  * 50 times a second at most. */
 #define FAULTS_MAX 100u
 #define LINES_MAX 5000u
+/* As many replies have 6 KiB on average; a reply about a VM with all its devices has some 10 KiB, once a
+ * second. */
+#define BYTES_MAX (32u * 1024 * 1024)
 #define FLOOD_WINDOW_USEC (10 * USEC_PER_SEC)
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
 
@@ -51,6 +54,7 @@ struct qmp {
 
     struct fault_window faults;
     struct fault_window lines;
+    struct fault_window bytes;
     struct log_repeat log_fault;
     struct log_repeat log_error;
     struct log_repeat log_lost;
@@ -263,6 +267,14 @@ static void on_line(struct stream *s, const char *line, size_t len, void *userda
     qmp_message_clear(&m);
 }
 
+static void on_received(struct stream *s, size_t n, void *userdata)
+{
+    struct qmp *q = userdata;
+
+    if (fault_window_add_many(&q->bytes, (uint32_t)n, BYTES_MAX, FLOOD_WINDOW_USEC, now_usec()))
+        hang_up(q, "more than 32 MiB in 10 s");
+}
+
 static void on_oversize(struct stream *s, void *userdata)
 {
     on_fault(userdata, "a line of more than 128 KiB");
@@ -274,6 +286,7 @@ static void on_closed(struct stream *s, int error, void *userdata)
 }
 
 static const struct stream_ops stream_callbacks = {
+    .received = on_received,
     .line = on_line,
     .oversize = on_oversize,
     .closed = on_closed,
@@ -289,7 +302,7 @@ static void on_connected(int fd, void *userdata)
     /* Of a listening socket's owner: QEMU, when it has made the socket itself. */
     q->peer = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ? 0 : cred.pid;
     q->state = QMP_GREETED;
-    q->faults = q->lines = (struct fault_window){ 0 };
+    q->faults = q->lines = q->bytes = (struct fault_window){ 0 };
     q->greeting_deadline = now_usec() + q->timeout;
     r = stream_new(q->event, fd, QMP_LINE_MAX, OUT_MAX, &stream_callbacks, q, &q->stream);
     if (r < 0) {

@@ -2,6 +2,7 @@
 /* The host's end of the channel to a guest that is cut off, over real sockets. */
 #include "unit.h"
 
+#include <fcntl.h>
 #include <glib.h>
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -180,11 +181,48 @@ static void test_the_cut_ends(void **state)
     run_until(w, &w->noises, CHANNEL_BAD_LINES_MAX + 1);
 }
 
+/* Whether the guest is cut off: its socket fills, as the host does not read any further. */
+static bool fills(struct world *w, const char *text, size_t most)
+{
+    size_t sent = 0, len = strlen(text);
+
+    assert_int_equal(fcntl(w->guest, F_SETFL, O_NONBLOCK), 0);
+    for (unsigned idle = 0; sent < most && idle < 20;) {
+        ssize_t n = write(w->guest, text, len);
+
+        sent += n > 0 ? (size_t)n : 0;
+        idle = n > 0 ? 0 : idle + 1;
+        run(w, n > 0 ? 0 : 10 * USEC_PER_MSEC);
+    }
+    return sent < most;
+}
+
+static void test_empty_lines_and_endless_lines_cut_a_guest_off(void **state)
+{
+    struct world *w = *state;
+    char newlines[4096], letters[4096];
+
+    memset(newlines, '\n', sizeof(newlines) - 1);
+    memset(letters, 'x', sizeof(letters) - 1);
+    newlines[sizeof(newlines) - 1] = letters[sizeof(letters) - 1] = 0;
+    assert_int_equal(guest_link_new(w->event, "test", NULL, &ops, w, &w->link), 0);
+    assert_int_equal(come(w), 0);
+    assert_true(fills(w, newlines, 16UL * 1024 * 1024));
+    assert_int_equal(come(w), -EBUSY);
+    w->link = guest_link_free(w->link);
+    assert_int_equal(guest_link_new(w->event, "test", NULL, &ops, w, &w->link), 0);
+    assert_int_equal(come(w), 0);
+    assert_true(fills(w, letters, 16UL * 1024 * 1024));
+    assert_int_equal(come(w), -EBUSY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_dialled_guest_stays_cut_off, open_world, close_world),
         cmocka_unit_test_setup_teardown(test_one_that_comes_stays_cut_off, open_world, close_world),
+        cmocka_unit_test_setup_teardown(
+                test_empty_lines_and_endless_lines_cut_a_guest_off, open_world, close_world),
         cmocka_unit_test_setup_teardown(test_the_cut_ends, open_world, close_world),
     };
 

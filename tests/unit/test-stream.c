@@ -65,9 +65,11 @@ static void on_closed_free(struct stream *s, int error, void *userdata)
     w->stream = stream_free(w->stream);
 }
 
-static const struct stream_ops keep_ops = { on_line, on_oversize, on_closed };
-static const struct stream_ops free_ops = { on_line, on_oversize, on_closed_free };
-static const struct stream_ops plain_ops = { on_line, NULL, on_closed };
+static const struct stream_ops keep_ops = { .line = on_line, .oversize = on_oversize, .closed = on_closed };
+static const struct stream_ops free_ops = {
+    .line = on_line, .oversize = on_oversize, .closed = on_closed_free
+};
+static const struct stream_ops plain_ops = { .line = on_line, .closed = on_closed };
 
 static void open_world(struct world *w, const struct stream_ops *ops)
 {
@@ -327,7 +329,7 @@ static void on_pair_closed(struct stream *s, int error, void *userdata)
 
 static void run_pair(bool pause)
 {
-    static const struct stream_ops ops = { on_pair_line, NULL, on_pair_closed };
+    static const struct stream_ops ops = { .line = on_pair_line, .closed = on_pair_closed };
     struct pair p = { .pause = pause };
     sd_event *event = NULL;
     int fds[2][2];
