@@ -45,15 +45,10 @@ bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t to
     if (total < t->last_total && change != TREND_STEPPING)
         change = TREND_UNPLUGGING;
     if (!good || t->last_time == 0)
-        t->rate = t->last_rate = 0;
-    else {
-        uint64_t rate = MIN_OF(rate_now(t, elapsed, available, total, change), most);
-
+        t->rate = 0;
+    else
         t->rate = MAX_OF(
-                change == TREND_PLUGGING ? MIN_OF(rate, t->last_rate) : rate, rate_decayed(t->rate, elapsed));
-        if (total <= t->last_total)
-            t->last_rate = rate;
-    }
+                MIN_OF(rate_now(t, elapsed, available, total, change), most), rate_decayed(t->rate, elapsed));
     t->last_time = now;
     t->last_available = available;
     t->last_total = total;

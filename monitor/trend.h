@@ -22,8 +22,7 @@ struct trend {
     uint64_t last_time;
     uint64_t last_available;
     uint64_t last_total;
-    uint64_t last_rate; /* of the last reading at which MemTotal did not rise */
-    uint64_t rate;      /* bytes per second at which available falls, without plugged memory; decays */
+    uint64_t rate; /* bytes per second at which available falls, without plugged memory; decays */
 
     uint64_t raw_stall; /* last PSI total as read */
     uint64_t stall;     /* sum of its growth outside of the monitor's own unplugs */
@@ -44,10 +43,8 @@ enum trend_change {
 /* Takes one meminfo reading. Returns false and resets the rate when the clock went back. During a plug
  * MemTotal rises before MemAvailable, and during an unplug MemAvailable falls before MemTotal (seen: 2.4 GB/s
  * of "consumption" in an idle guest), so only certain consumption counts: a fall during a plug, nothing
- * during an unplug. During a plug the smaller of two successive rates counts: a block that comes online makes
- * MemAvailable jump (seen once in ten bursts of 140 MB/s: 1.9 GB/s, and 640 MiB too much plugged for it). A
- * reading too soon after the last one leaves the rate unchanged. The rate is limited to most (bytes per
- * second). */
+ * during an unplug. A reading too soon after the last one leaves the rate unchanged. The rate is limited to
+ * most (bytes per second). */
 bool trend_memory(struct trend *t, uint64_t now, uint64_t available, uint64_t total, enum trend_change change,
         uint64_t most);
 

@@ -57,6 +57,28 @@ static void test_spare_memory_is_given_back(void **state)
     assert_true(w.now - 60 * USEC_PER_SEC - begin < 60 * USEC_PER_SEC);
 }
 
+/* As measured: after a block came online the kernel raised its watermarks, and MemAvailable fell by 92 MiB in
+ * 29 ms while MemFree stayed the same. */
+static void test_a_higher_watermark_is_no_consumption(void **state)
+{
+    struct world w;
+
+    world_init(&w);
+    set_size(&w, GIB(2));
+    set_available(&w, MIB(1009));
+    step(&w, 0);
+    step(&w, 100 * USEC_PER_MSEC);
+    w.sample.meminfo.available = MIB(917);
+    step(&w, 29 * USEC_PER_MSEC);
+    assert_int_equal(w.decision.rate, 0);
+    assert_int_equal(w.decision.action, DECIDE_HOLD);
+    /* What is taken from free memory meanwhile counts, and nothing else. */
+    w.sample.meminfo.available -= MIB(60);
+    w.sample.meminfo.free -= MIB(10);
+    step(&w, 100 * USEC_PER_MSEC);
+    assert_in_range(w.decision.rate, MIB(99), MIB(101));
+}
+
 static void test_settles_before_first_shrink(void **state)
 {
     struct world w;
@@ -348,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_burst_is_never_short),
         cmocka_unit_test(test_spare_memory_is_given_back),
+        cmocka_unit_test(test_a_higher_watermark_is_no_consumption),
         cmocka_unit_test(test_settles_before_first_shrink),
         cmocka_unit_test(test_without_pressure_settles_longer),
         cmocka_unit_test(test_flap_doubles_settle_and_keeps_peak),

@@ -45,31 +45,6 @@ static void test_close_readings_give_no_rate(void **state)
     assert_int_equal(t.rate, MIB(2000));
 }
 
-/* During a plug a rate counts when the next reading confirms it; readings in which a block came online say
- * nothing. */
-static void test_a_single_fall_during_a_plug_is_no_rate(void **state)
-{
-    struct trend t = { 0 };
-    uint64_t now = BEGIN, available = GIB(1);
-
-    assert_true(trend_memory(&t, now, available, TOTAL, TREND_PLUGGING, UINT64_MAX));
-    now += 20 * USEC_PER_MSEC;
-    available -= MIB(40);
-    assert_true(trend_memory(&t, now, available, TOTAL, TREND_PLUGGING, UINT64_MAX));
-    assert_int_equal(t.rate, 0);
-    now += 20 * USEC_PER_MSEC;
-    available += MIB(126);
-    assert_true(trend_memory(&t, now, available, TOTAL + MIB(128), TREND_PLUGGING, UINT64_MAX));
-    now += 20 * USEC_PER_MSEC;
-    available -= MIB(2);
-    assert_true(trend_memory(&t, now, available, TOTAL + MIB(128), TREND_PLUGGING, UINT64_MAX));
-    assert_int_equal(t.rate, MIB(100));
-    now += 20 * USEC_PER_MSEC;
-    available -= MIB(40);
-    assert_true(trend_memory(&t, now, available, TOTAL + MIB(128), TREND_STEADY, UINT64_MAX));
-    assert_int_equal(t.rate, MIB(2000));
-}
-
 static void test_own_unplug_is_no_consumption(void **state)
 {
     struct trend t = { 0 };
@@ -104,7 +79,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rate_decays_and_rises_at_once),
         cmocka_unit_test(test_close_readings_give_no_rate),
-        cmocka_unit_test(test_a_single_fall_during_a_plug_is_no_rate),
         cmocka_unit_test(test_own_unplug_is_no_consumption),
         cmocka_unit_test(test_rate_is_limited),
         cmocka_unit_test(test_clock_going_back_resets_the_rate),
