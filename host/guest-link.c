@@ -13,8 +13,8 @@
 #define OUT_MAX (64UL * 1024)
 /* A guest asks 10 times a second and says its stats on level changes: more lines than these are a flood. */
 #define LINES_MAX 2000u
-/* As many lines have 200 bytes on average. */
-#define BYTES_MAX (1024u * 1024)
+/* As many lines have 2 KiB on average; half of the longest. */
+#define BYTES_MAX (4u * 1024 * 1024)
 /* It connects when it starts, and every 250 ms while that fails. */
 #define ENTRIES_MAX 100u
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
@@ -165,7 +165,7 @@ static void on_received(struct stream *s, size_t n, void *userdata)
 
     if (!l->cut && fault_window_add_many(
                            &l->bytes, (uint32_t)n, BYTES_MAX, CHANNEL_BAD_LINES_WINDOW_USEC, now_usec()))
-        cut_off(l, "more than 1 MiB in 10 s");
+        cut_off(l, "more than 4 MiB in 10 s");
 }
 
 static void on_oversize(struct stream *s, void *userdata)

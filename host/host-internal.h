@@ -22,9 +22,10 @@ struct entry {
     struct vm_settings configured;
     struct vm_settings settings; /* in force: limits and weight may have been set at run time */
     uint64_t qmp_timeout;
-    uint64_t promised; /* its part of the host's sum */
-    bool claims;       /* it stands among the host's claimants */
-    bool wanted;       /* the configuration that is being applied has it */
+    uint64_t promised;   /* its part of the host's sum */
+    uint64_t remembered; /* what the file has, or is to have until QEMU answers */
+    bool claims;         /* it stands among the host's claimants */
+    bool wanted;         /* the configuration that is being applied has it */
 };
 
 struct host {
@@ -47,6 +48,10 @@ struct host {
     unsigned __int128 promised;   /* sum over entries; each may be up to UINT64_MAX */
     GArray *shares;               /* of struct share_vm */
     struct overrides *overrides;
+    char *promises;         /* file of remembered; NULL: none */
+    GHashTable *remembered; /* name → uint64_t, what the file has */
+    sd_event_source *save;  /* when it is written next */
+    struct log_repeat log_save;
     const struct host_ops *ops;
     void *userdata;
     sd_event_source *timer;
@@ -60,6 +65,10 @@ struct host {
 /* What the VM has and claims goes into the sums; it leaves them. */
 void entry_changed(struct entry *e);
 void entry_forget(struct entry *e);
+/* What the VM was promised when it was last known, 0 without a record. */
+uint64_t host_remembered(const struct host *h, const char *name);
+/* Keeps that for the next VM of this name. */
+void entry_remember(const struct entry *e);
 /* For vm_new(). */
 extern const struct vm_ops host_vm_ops;
 

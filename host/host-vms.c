@@ -117,6 +117,7 @@ static int add_vm(struct host *h, const struct host_config *c, const struct vm_c
     e->wanted = true;
     entry_take_overrides(e);
     options.settings = e->settings;
+    options.remembered = e->remembered = host_remembered(h, vm->name);
     r = vm_new(h->event, &options, &host_vm_ops, e, &e->vm);
     if (r < 0) {
         entry_free(e);
@@ -138,6 +139,7 @@ static void remove_vm(struct host *h, unsigned i)
 
     memcpy(name, e->configured.name, sizeof(name));
     (void)g_hash_table_remove(h->by_name, name);
+    entry_remember(e);
     if (e->cid > 0)
         (void)g_hash_table_remove(h->by_cid, GUINT_TO_POINTER(e->cid));
     g_ptr_array_remove_index_fast(h->entries, i);

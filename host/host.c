@@ -4,6 +4,7 @@
 #include "bytes.h"
 #include "meminfo.h"
 #include "pressure.h"
+#include "promise-store.h"
 #include "service.h"
 
 /* Those who wait for room look at numbers of up to this age: with many of them the host is not read for each.
@@ -18,6 +19,11 @@
 #define LOOK_SHORT_USEC USEC_PER_SEC
 /* From a refusal to the first look: others that are refused in the same moment count too. */
 #define LOOK_SOON_USEC (100 * USEC_PER_MSEC)
+
+/* What the VMs are promised is written this long after it has changed by so much: a QEMU that touches its
+ * memory changes it all the time. */
+#define SAVE_USEC USEC_PER_SEC
+#define SAVE_LEAST MIB(16)
 
 static void update_entry(struct entry *e, uint64_t promised, bool claims)
 {
@@ -38,9 +44,71 @@ void entry_forget(struct entry *e)
     update_entry(e, 0, false);
 }
 
+uint64_t host_remembered(const struct host *h, const char *name)
+{
+    const uint64_t *bytes = g_hash_table_lookup(h->remembered, name);
+
+    return bytes ? *bytes : 0;
+}
+
+void entry_remember(const struct entry *e)
+{
+    uint64_t bytes = e->vm && vm_is_known(e->vm) ? e->promised : e->remembered;
+
+    g_hash_table_insert(e->host->remembered, g_strdup(e->configured.name), g_memdup2(&bytes, sizeof(bytes)));
+}
+
+static gboolean has_no_vm(void *name, void *bytes, void *userdata)
+{
+    return host_entry(userdata, name) == NULL;
+}
+
+static void save_promises(struct host *h)
+{
+    int r;
+
+    (void)sd_event_source_set_enabled(h->save, SD_EVENT_OFF);
+    if (!h->promises)
+        return;
+    for (unsigned i = 0; i < h->entries->len; i++) {
+        struct entry *e = g_ptr_array_index(h->entries, i);
+
+        entry_remember(e);
+        e->remembered = host_remembered(h, e->configured.name);
+    }
+    /* Domains of libvirt appear later: their records stay, as long as there is room. */
+    if (g_hash_table_size(h->remembered) > VMS_MAX)
+        (void)g_hash_table_foreach_remove(h->remembered, has_no_vm, h);
+    r = promise_store_write(h->promises, h->remembered);
+    if (r < 0)
+        log_repeated(&h->log_save, now_usec(), LOG_WARNING,
+                "cannot write %s: %s; after a restart a VM counts nothing as promised until its QEMU answers",
+                h->promises, strerror(-r));
+}
+
+static int on_save(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    save_promises(userdata);
+    return 0;
+}
+
+static void save_soon(struct host *h)
+{
+    int enabled;
+
+    if (!h->promises || sd_event_source_get_enabled(h->save, &enabled) < 0 || enabled != SD_EVENT_OFF)
+        return;
+    (void)sd_event_source_set_time(h->save, now_usec() + SAVE_USEC);
+    (void)sd_event_source_set_enabled(h->save, SD_EVENT_ONESHOT);
+}
+
 void entry_changed(struct entry *e)
 {
-    update_entry(e, vm_promised(e->vm), vm_claims(e->vm));
+    uint64_t promised = vm_promised(e->vm);
+
+    update_entry(e, promised, vm_claims(e->vm));
+    if (vm_is_known(e->vm) && MAX_OF(promised, e->remembered) - MIN_OF(promised, e->remembered) >= SAVE_LEAST)
+        save_soon(e->host);
 }
 
 static void on_changed(void *userdata)
@@ -202,7 +270,7 @@ void host_set_ops(struct host *h, const struct host_ops *ops, void *userdata)
 }
 
 int host_new(sd_event *event, struct host_config *config, const char *procfs, const char *overrides,
-        struct host **ret)
+        const char *promises, struct host **ret)
 {
     struct host *h = g_new0(struct host, 1);
     g_autofree char *error = NULL;
@@ -215,8 +283,14 @@ int host_new(sd_event *event, struct host_config *config, const char *procfs, co
     h->claimants = g_ptr_array_new();
     h->shares = g_array_new(false, true, sizeof(struct share_vm));
     h->overrides = overrides_new(overrides);
+    h->promises = g_strdup(promises);
+    h->remembered = promise_store_read(promises);
     host_vms_init(h);
     r = sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, LOOK_USEC, LOOK_SOON_USEC, on_look, h);
+    if (r >= 0)
+        r = sd_event_add_time(event, &h->save, CLOCK_MONOTONIC, 0, LOOK_SOON_USEC, on_save, h);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(h->save, SD_EVENT_OFF);
     if (r >= 0)
         r = host_prepare(h, config, &error);
     if (r < 0 && error)
@@ -236,12 +310,17 @@ struct host *host_free(struct host *h)
     if (!h)
         return NULL;
     h->ops = NULL;
+    if (h->save)
+        save_promises(h);
     host_vms_clear(h);
     host_domains_clear(h);
     host_config_free(h->config);
     g_ptr_array_unref(h->claimants);
     g_array_unref(h->shares);
     overrides_free(h->overrides);
+    g_hash_table_unref(h->remembered);
+    g_free(h->promises);
+    sd_event_source_disable_unref(h->save);
     sd_event_source_disable_unref(h->timer);
     sd_event_unref(h->event);
     g_free(h->procfs);

@@ -12,9 +12,9 @@
 struct host;
 
 /* config is kept. procfs: where meminfo and PID/statm are. overrides: file of limits that were set to stay,
- * NULL: none. */
+ * NULL: none. promises: file of what the VMs were promised, NULL: none. */
 int host_new(sd_event *event, struct host_config *config, const char *procfs, const char *overrides,
-        struct host **ret);
+        const char *promises, struct host **ret);
 struct host *host_free(struct host *h);
 
 /* Opens what a new configuration wants to listen on, before anything of it is taken over; host_abandon() when

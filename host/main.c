@@ -8,6 +8,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "overrides.h"
+#include "promise-store.h"
 #include "program.h"
 #include "service.h"
 
@@ -29,6 +30,7 @@ struct host_program {
     char *host_reserve;
     char *bus_address;
     char *limits_saved;
+    char *promises_saved;
     char **vms;
 
     struct host *host;
@@ -46,6 +48,7 @@ static void host_program_clear(struct host_program *p)
     g_free(p->host_reserve);
     g_free(p->bus_address);
     g_free(p->limits_saved);
+    g_free(p->promises_saved);
     g_strfreev(p->vms);
 }
 
@@ -63,6 +66,8 @@ static int parse_options(struct host_program *p, int argc, char **argv)
                 "ADDRESS" },
         { "limits-state", 0, 0, G_OPTION_ARG_FILENAME, &p->limits_saved,
                 "Where limits that were set to stay are kept (default " OVERRIDES_PATH ")", "FILE" },
+        { "promises-state", 0, 0, G_OPTION_ARG_FILENAME, &p->promises_saved,
+                "Where it is kept what the VMs were promised (default " PROMISE_STORE_PATH ")", "FILE" },
         { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs,
                 "Where meminfo and PID/statm are read (default /proc; another one is for tests)", "DIR" },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },
@@ -151,7 +156,8 @@ static int run(struct host_program *p, struct host_config *c)
     int r = service_event_new(on_reload, p, &event);
 
     if (r >= 0)
-        r = host_new(event, c, p->procfs ?: "/proc", p->limits_saved ?: OVERRIDES_PATH, &p->host);
+        r = host_new(event, c, p->procfs ?: "/proc", p->limits_saved ?: OVERRIDES_PATH,
+                p->promises_saved ?: PROMISE_STORE_PATH, &p->host);
     if (r >= 0)
         r = host_bus_new(event, p->host, p->bus_address, &p->bus);
     if (r >= 0)

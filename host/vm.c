@@ -28,7 +28,8 @@ struct vm {
     int statm_fd;
     pid_t process; /* QEMU's, 0: not known */
     uint64_t rss;  /* of QEMU, when last read */
-    bool exited;   /* QEMU was not there any more then */
+    uint64_t remembered;
+    bool exited; /* QEMU was not there any more then */
     struct vm_log log;
     struct log_repeat log_rss;
 };
@@ -302,6 +303,7 @@ int vm_new(sd_event *event, const struct vm_options *options, const struct vm_op
     vm->userdata = userdata;
     vm->procfs = g_strdup(options->procfs);
     vm->statm_fd = -EBADF;
+    vm->remembered = options->remembered;
     r = sd_event_add_time(event, &vm->timer, CLOCK_MONOTONIC, 0, ACCURACY_USEC, on_timer, vm);
     if (r >= 0)
         r = sd_event_source_set_enabled(vm->timer, SD_EVENT_OFF);
@@ -388,14 +390,18 @@ void vm_resume(struct vm *vm)
     drain(vm);
 }
 
+bool vm_is_known(const struct vm *vm)
+{
+    return vm->state.boot_size > 0;
+}
+
 uint64_t vm_promised(const struct vm *vm)
 {
     uint64_t whole;
 
-    /* A VM that is there and has never said its numbers (after a restart of ours, say) may own all it may
-     * have. */
-    if (vm->state.boot_size == 0 && backend_connected(vm->backend))
-        return vm->state.settings.max_size;
+    /* Anybody can accept a connection and stay silent: that alone counts as nothing. */
+    if (!vm_is_known(vm))
+        return backend_connected(vm->backend) ? vm->remembered : 0;
     if (vm->exited)
         return 0;
     if (bytes_add(vm->state.boot_size, vm_state_committed(&vm->state), &whole) < 0)

@@ -16,6 +16,7 @@ struct vm_options {
     struct libvirt *libvirt;
     const char *procfs;
     uint64_t qmp_timeout; /* µs */
+    uint64_t remembered;  /* bytes that it was promised when it was last known */
 };
 
 struct vm_ops {
@@ -36,8 +37,11 @@ const char *vm_name(const struct vm *vm);
 /* Reads QEMU's RSS anew, for vm_promised(). */
 void vm_read_rss(struct vm *vm);
 /* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less QEMU's RSS
- * when that was last read. */
+ * when that was last read. While QEMU is connected and has not answered yet: what it was promised when it was
+ * last known. */
 uint64_t vm_promised(const struct vm *vm);
+/* Whether its QEMU has given its numbers since the daemon runs. */
+bool vm_is_known(const struct vm *vm);
 /* Its share has a claim, or had one that has come to its end by itself. */
 bool vm_claims(const struct vm *vm);
 /* As guest_link_accept(). */

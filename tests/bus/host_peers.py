@@ -259,7 +259,8 @@ class HostRig:
     def start(self, *options):
         with open(self.folder / 'host.log', 'ab') as log:
             self.process = subprocess.Popen(
-                [*self.prefix, BUILD / 'host/vmtide-host', f'--config={self.config}', f'--procfs={self.folder}/proc', *options],
+                [*self.prefix, BUILD / 'host/vmtide-host', f'--config={self.config}', f'--procfs={self.folder}/proc',
+                 f'--promises-state={self.folder}/promised', *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def simple(self, host='', **limits):

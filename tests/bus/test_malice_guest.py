@@ -134,7 +134,7 @@ NOISE = {
     'empty': b'\n' * 4096,
 }
 CUT_OFF = tuple(f'channel: more than {what} in 10 s; not listened to for 10 s'
-                for what in ('100 bad lines', '2000 lines', '1 MiB'))
+                for what in ('100 bad lines', '2000 lines', '4 MiB'))
 
 
 @malice('a guest\'s root sends lines of 1 MB, empty lines, half lines, bad UTF-8, NULs, deep nesting, what is the host\'s to say',

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.matrix import malice
+from tests.matrix import fault, malice
 
 from .host_peers import rig
 from .peers import GIB, MIB, wait_until
@@ -191,3 +191,80 @@ def test_what_it_may_have_taken_is_not_given_twice(rig, pair, way):
     assert good.guest.answer(good.number)['requested_size'] == 512 * MIB
     assert sum(value for _, value in good.qemu.sets()) == 512 * MIB
     rig.set_available(64 * GIB)
+
+
+@pytest.fixture(name='beside')
+def a_vm_beside_one_whose_qemu_never_speaks(rig):
+    """The first one accepts the connection, and that is all. It has no MaxSize=."""
+    vm, silent = Vm(rig, 'good'), Vm(rig, 'silent')
+    silent.qemu.silent = True
+    rig.set_available(8 * GIB)
+    rig.write_config('HostReserve=1G\nQMPTimeout=300ms\nRequestRate=1000\nRequestBurst=1000')
+    return vm, silent
+
+
+def restart_host(rig):
+    """Killed, and started again with the same VMs."""
+    rig.process.kill()
+    rig.process.wait(5)
+    rig.start(*(rig.vm_option(name) for name in rig.vms))
+
+
+def record(rig):
+    """What the daemon has saved; empty while that is no record."""
+    try:
+        return json.loads((rig.folder / 'promised').read_text(encoding='ascii'))['promised']
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+@malice('a QMP peer accepts the connection and never speaks, its VM has no maximum',
+        'it counts as nothing: other VMs are granted what the host has')
+def test_silence_counts_as_nothing(rig, beside):
+    vm, silent = beside
+    rig.start(rig.vm_option('silent'), rig.vm_option('good'))
+    wait_until(lambda: silent.qemu.connections >= 2, 10, 'it is dialled again')
+    vm.meet()
+    for number in range(1, 31):
+        vm.guest.resize(number, number % 2 * 3 * GIB)
+        answer = vm.guest.answer(number)
+        assert answer['op'] == 'granted', answer
+
+
+@malice('a QMP peer goes silent, and the daemon is restarted', 'what its VM was promised counts on until it answers')
+def test_a_promise_outlives_a_restart(rig, beside):
+    vm, silent = beside
+    silent.qemu.silent = False
+    rig.start(rig.vm_option('silent'), rig.vm_option('good'))
+    vm.meet()
+    silent.meet()
+    silent.guest.resize(1, 4 * GIB)
+    assert silent.guest.answer(1)['op'] == 'granted'
+    wait_until(lambda: record(rig).get('silent') == 5 * GIB, 10, 'it is saved')
+    silent.qemu.silent = True
+    restart_host(rig)
+    wait_until(lambda: silent.qemu.connections >= 3, 10, 'it is dialled again')
+    vm.meet()
+    # Of 8 GiB one is the reserve, five are promised, and one is the boot memory of the VM that asks.
+    vm.guest.resize(2, 2 * GIB)
+    answer = vm.guest.answer(2)
+    assert answer['op'] == 'granted' and answer['requested_size'] <= GIB, answer
+    silent.qemu.silent = False
+    wait_until(lambda: silent.guest.all('who'), 10, 'it is met')
+    silent.meet()
+
+
+@pytest.mark.parametrize('text', ('', '{', '[]', '{"version":2,"promised":{}}', '{"version":1,"promised":{"silent":-1}}',
+                                  '{"version":1,"promised":{"silent":1.5}}', '{"version":1,"promised":{"silent":"1"}}',
+                                  '{"version":1,"promised":{"a":1,"a":2}}', 'x' * (1 << 20)),
+                         ids=('empty', 'half', 'list', 'version', 'negative', 'real', 'text', 'twice', 'long'))
+@fault('the file with what VMs were promised is damaged', 'it is ignored whole, with a warning, and written again')
+def test_a_damaged_record_is_ignored(rig, beside, text):
+    vm, _ = beside
+    (rig.folder / 'promised').write_text(text, encoding='ascii')
+    rig.start(rig.vm_option('silent'), rig.vm_option('good'))
+    vm.meet()
+    assert rig.said('a VM counts nothing as promised until its QEMU answers') == 1
+    vm.guest.resize(1, 3 * GIB)
+    assert vm.guest.answer(1)['op'] == 'granted'
+    wait_until(lambda: record(rig).get('good'), 10, 'it is written again')

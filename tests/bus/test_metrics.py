@@ -416,7 +416,8 @@ def test_a_second_daemon_on_the_same_address_does_not_start(rig):
     second = rig.folder / 'second.conf'
     second.write_text(f'[Host]\n[Metrics]\nListen=127.0.0.1:{rig.port}\n', encoding='ascii')
     done = subprocess.run([BUILD / 'host/vmtide-host', f'--config={second}', f'--procfs={rig.folder}/proc',
-                           f'--limits-state={rig.folder}/limits'], capture_output=True, text=True, timeout=20)
+                           f'--limits-state={rig.folder}/limits',
+                           f'--promises-state={rig.folder}/second'], capture_output=True, text=True, timeout=20)
     assert done.returncode == 78 and f'[Metrics] Listen=127.0.0.1:{rig.port}: Address already in use' in done.stderr, done
     assert rig.value('vmtide_vms') == 1
 

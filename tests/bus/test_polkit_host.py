@@ -29,6 +29,7 @@ class Landlord(Machine):
         config.write_text('[Host]\nHostReserve=64M\n', encoding='ascii')
         self.start('host', 'setpriv', f'--reuid={LANDLORD}', f'--regid={pwd.getpwuid(LANDLORD).pw_gid}', '--clear-groups',
                    BUILD_COPY / 'vmtide-host', f'--config={config}', f'--bus={self.address}', f'--limits-state={self.folder}/none/limits',
+                   f'--promises-state={self.folder}/promised',
                    f'--vm=guest,channel={self.folder}/vm.channel,qmp={self.folder}/vm.qmp,device=vm0')
         self.scripted[1].meet()
 

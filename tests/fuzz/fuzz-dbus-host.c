@@ -49,7 +49,7 @@ static void start(void)
     log_set_max_level(LOG_EMERG);
     FUZZ_CHECK(host_config_load(NULL, &config, &error) >= 0 && host_config_add_vms(config, vms, &error) >= 0);
     FUZZ_CHECK(sd_event_new(&event) >= 0);
-    FUZZ_CHECK(host_new(event, config, "/proc", limits, &host) >= 0);
+    FUZZ_CHECK(host_new(event, config, "/proc", limits, NULL, &host) >= 0);
     FUZZ_CHECK(host_bus_new(event, host, fuzz_bus_listen(event), &bus) >= 0);
     fuzz_bus_meet(&target);
 }

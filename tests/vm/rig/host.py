@@ -37,7 +37,10 @@ class HostDaemon:
         copy = self._guest.folder / 'vmtide-host'
         shutil.copyfile(source, copy)
         copy.chmod(0o755)
-        self._argv = [copy, '--vm', ','.join(vm), *arguments]
+        state = self._guest.folder / 'host-run'
+        state.mkdir(exist_ok=True)
+        state.chmod(0o777)
+        self._argv = [copy, '--vm', ','.join(vm), f'--promises-state={state}/promised', *arguments]
         self.restart()
 
     def restart(self):
