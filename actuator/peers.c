@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "listener.h"
+#include "bus-filter.h"
 #include "log.h"
 #include "service.h"
 #include "unix-socket.h"
@@ -105,6 +106,8 @@ static int peer_start(struct peer *p, int fd)
     if (r >= 0)
         r = sd_bus_match_signal(p->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
                 "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, p);
+    if (r >= 0)
+        r = sd_bus_add_filter(p->bus, NULL, bus_filter, NULL);
     if (r >= 0)
         r = sd_bus_add_filter(p->bus, NULL, on_any_message, p);
     if (r >= 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "system-bus.h"
 
+#include "bus-filter.h"
 #include "log-control.h"
 #include "log.h"
 
@@ -154,6 +155,8 @@ static int open_bus(struct system_bus *s)
         r = sd_bus_start(s->bus);
     if (r >= 0)
         r = sd_bus_attach_event(s->bus, s->event, SD_EVENT_PRIORITY_NORMAL);
+    if (r >= 0)
+        r = sd_bus_add_filter(s->bus, NULL, bus_filter, NULL);
     if (r >= 0)
         r = add_matches(s);
     if (r >= 0)

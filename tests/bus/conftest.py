@@ -103,7 +103,7 @@ class Machine:
     def start_host(self, *more):
         self.start('host', BUILD / 'host/vmtide-host', '--vm',
                    f'guest,channel={self.folder}/channel,qmp={self.folder}/qmp,device=vm0,max=4G', '--host-reserve', '64M',
-                   *more)
+                   f'--promises-state={self.folder}/promised', *more)
 
     def start_actuator(self, *more):
         self.start('actuator', BUILD / 'actuator/vmtide-actuator', f'--port={self.folder}/port',

@@ -10,9 +10,12 @@ import time
 import pytest
 
 from .actuator_stage import get, refusal, refused, stage
-from .conftest import ACTUATOR, MONITOR
+from tests.matrix import malice
+
+from .conftest import ACTUATOR, MONITOR, NOBODY
 from .dbus_client import Client, DBusError
 from .peers import GIB, MIB, wait_until
+from .test_malice_user import flat, held
 
 MOST = 2**64 - 1
 LONG = 'x' * 300000
@@ -149,3 +152,42 @@ def test_gdbus(running):
     wait_until(lambda: 'is owned by' in running.log('gdbus'), 10, 'it listens')
     running.call('Plug', 'ts', 2 * MIB, 'test')
     wait_until(lambda: 'org.freedesktop.DBus.Properties.PropertiesChanged' in running.log('gdbus'), 10, 'it hears')
+
+
+NAME_OF_4_MIB = 'x' * (4 * MIB)
+PROPERTIES = 'org.freedesktop.DBus.Properties'
+# Member, arguments, path: what sd-bus would repeat in its error reply.
+REPEATED = (('GetAll', 's', (NAME_OF_4_MIB,), None), ('Get', 'ss', (NAME_OF_4_MIB, 'Size'), None),
+            ('Get', 'ss', ('org.vmtide.None1', NAME_OF_4_MIB), None),
+            ('Set', 'ssv', (NAME_OF_4_MIB, 'Size', ('t', 1)), None),
+            ('Set', 'ssv', ('org.freedesktop.LogControl1', 'LogLevel', ('s', NAME_OF_4_MIB)), None),
+            ('GetAll', 's', ('org.vmtide.None1',), '/' + 'x' * 60000))  # sd-bus itself drops longer paths
+
+
+def check_long_strings_are_not_repeated(client, process, name, path):
+    """Each is refused in a line, and 20 replies of it that are not read cost the daemon nothing."""
+    before = held(process)
+    for member, signature, arguments, other in REPEATED:
+        error = refusal(client, client.send(member, signature, *arguments, at=(name, other or path, PROPERTIES)))
+        assert error.name == 'InvalidArgs' and 'bytes: at most 255 are served' in error.text and len(error.text) < 200, error
+        serials = [client.send(member, signature, *arguments, at=(name, other or path, PROPERTIES)) for _ in range(20)]
+        for serial in serials:
+            refusal(client, serial)
+    wait_until(lambda: flat(before, held(process)), 10, 'the daemon is none the larger')
+
+
+@pytest.mark.parametrize('private', (False, True), ids=('bus', 'private'))
+@malice('any local user calls the actuator\'s standard interfaces with names of 4 MiB', 'it is refused in a line, nothing is kept')
+def test_long_strings_at_the_actuator(stage, private):
+    stage.up(private=False)
+    check_long_strings_are_not_repeated(stage.client(private=private, uid=0 if private else NOBODY), stage.processes['actuator'],
+                                        ACTUATOR[0], ACTUATOR[1])
+
+
+@malice('any local user calls the monitor\'s standard interfaces with names of 4 MiB', 'it is refused in a line, nothing is kept')
+def test_long_strings_at_the_monitor(machine):
+    machine.start_monitor()
+    wait_until(lambda: machine.get('Level', at=MONITOR) is not None, 10, 'the monitor is on the bus')
+    client = Client(machine.folder / 'bus', uid=NOBODY)
+    check_long_strings_are_not_repeated(client, machine.processes['monitor'], MONITOR[0], MONITOR[1])
+    client.close()

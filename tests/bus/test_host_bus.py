@@ -18,6 +18,7 @@ from .dbus_client import Client, DBusError, NAME_OWNER
 from .host_peers import HostRig
 from .peers import GIB, MIB, wait_until
 from .test_actuator_access import members
+from .test_bus_extremes import check_long_strings_are_not_repeated
 
 NAME, ROOT = 'org.vmtide.Host1', '/org/vmtide/Host1'
 VM = f'{NAME}.VM'
@@ -433,3 +434,10 @@ def test_a_stopped_bus_holds_up_nobody(stage):
             assert guest.answer(i + 1, 2)['requested_size'] == (i + 1) * 128 * MIB
     finally:
         stage.bus.send_signal(signal.SIGCONT)
+
+
+@malice('any local user calls the host daemon\'s standard interfaces with names of 4 MiB', 'it is refused in a line, nothing is kept')
+def test_long_strings_at_the_host(stage):
+    stage.add()
+    stage.start(stage.vm_option('guest'))
+    check_long_strings_are_not_repeated(stage.client(uid=STRANGER), stage.process, NAME, ROOT)
