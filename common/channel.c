@@ -3,6 +3,8 @@
 
 #include <jansson.h>
 
+#include "text.h"
+
 static const char *const op_names[_CHANNEL_OP_MAX] = {
     [CHANNEL_WHO] = "who",
     [CHANNEL_HELLO] = "hello",
@@ -212,6 +214,8 @@ static int decode_key(struct channel_message *m, const struct key *k, const json
         return 0;
     case KEY_STRING:
         if (!json_is_string(value) || json_string_length(value) >= k->size)
+            return -EBADMSG;
+        if (!text_is_printable(json_string_value(value)))
             return -EBADMSG;
         memcpy(field, json_string_value(value), json_string_length(value) + 1);
         return 0;

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
+#include "text.h"
+
 #define LINE_MAX_BYTES 2048
 #define REPEAT_USEC (60 * USEC_PER_SEC)
 
@@ -90,10 +92,8 @@ static void log_linev(int level, const char *format, va_list ap)
     body = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, ap);
     if (body < 0)
         return;
+    text_mask(line + head);
     len = strlen(line);
-    for (size_t i = (size_t)head; i < len; i++)
-        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-            line[i] = '?';
     line[len++] = '\n';
     while (write(STDERR_FILENO, line, len) < 0 && errno == EINTR)
         ;

@@ -3,12 +3,34 @@
 
 #include <glib.h>
 
+/* Control characters of C0 and C1, DEL, marks of direction and other format characters, line and paragraph
+ * separators move the cursor or the text around them. */
+static bool is_printable(gunichar c)
+{
+    GUnicodeType type = g_unichar_type(c);
+
+    return g_unichar_isprint(c) && type != G_UNICODE_LINE_SEPARATOR && type != G_UNICODE_PARAGRAPH_SEPARATOR;
+}
+
 bool text_is_printable(const char *text)
 {
     for (const char *p = text; *p != '\0'; p = g_utf8_next_char(p))
-        if (g_unichar_iscntrl(g_utf8_get_char(p)))
+        if (!is_printable(g_utf8_get_char(p)))
             return false;
     return true;
+}
+
+void text_mask(char *text)
+{
+    while (*text != '\0') {
+        gunichar c = g_utf8_get_char_validated(text, -1);
+        bool valid = c != (gunichar)-1 && c != (gunichar)-2;
+        size_t n = valid ? (size_t)g_unichar_to_utf8(c, NULL) : 1;
+
+        if (!valid || !is_printable(c))
+            memset(text, '?', n);
+        text += n;
+    }
 }
 
 const char *text_excerpt(const char *text, char buf[static TEXT_EXCERPT_MAX])

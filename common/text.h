@@ -3,9 +3,13 @@
 
 #include "macro.h"
 
-/* Text that goes to logs and listeners: no control characters, of Unicode's C0 and C1 neither. text is UTF-8
- * (the bus has checked that). */
+/* Whether a text may go to logs, terminals and listeners: no control characters (C0, DEL, C1), no format
+ * characters, no line or paragraph separators. text is valid UTF-8. */
 bool text_is_printable(const char *text);
+
+/* Replaces each byte of what is not printable, or no UTF-8, by '?'. For text that another program has made.
+ */
+void text_mask(char *text);
 
 /* What an error quotes of a text: at most 32 bytes, in whole characters. Half of one would not be UTF-8, and
  * sd-bus sends no answer at all then. */

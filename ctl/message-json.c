@@ -1,10 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 #include "message-json.h"
 
+#include <glib.h>
+#include <math.h>
+
+#include "text.h"
+
+/* Of all that the daemons and others on the bus have said, for terminals and for --json. */
+static char *copy_masked(const char *text)
+{
+    char *copy = g_strdup(text);
+
+    text_mask(copy);
+    return copy;
+}
+
+static json_t *text_to_json(const char *text)
+{
+    g_autofree char *masked = copy_masked(text);
+
+    return json_string(masked);
+}
+
 static int basic_to_json(sd_bus_message *m, char type, json_t **ret)
 {
     union {
         uint8_t y;
+        int16_t n;
+        uint16_t q;
+        double d;
         int b;
         int32_t i;
         uint32_t u;
@@ -15,7 +39,7 @@ static int basic_to_json(sd_bus_message *m, char type, json_t **ret)
     json_t *j = NULL;
     int r;
 
-    if (!strchr("ybiuxtsog", type))
+    if (!strchr("ynqbiuxtdsog", type))
         return -EOPNOTSUPP;
     r = sd_bus_message_read_basic(m, type, &v);
     if (r < 0)
@@ -23,11 +47,18 @@ static int basic_to_json(sd_bus_message *m, char type, json_t **ret)
     if (type == 'b')
         j = json_boolean(v.b);
     else if (strchr("sog", type))
-        j = json_string(v.s);
+        j = text_to_json(v.s);
+    else if (type == 'd')
+        j = isfinite(v.d) ? json_real(v.d) : json_null();
     else if (type == 't')
         j = v.t > INT64_MAX ? json_null() : json_integer((json_int_t)v.t);
     else
-        j = json_integer(type == 'y' ? v.y : type == 'i' ? v.i : type == 'u' ? (json_int_t)v.u : v.x);
+        j = json_integer(type == 'y'   ? v.y
+                         : type == 'n' ? v.n
+                         : type == 'q' ? v.q
+                         : type == 'i' ? v.i
+                         : type == 'u' ? (json_int_t)v.u
+                                       : v.x);
     if (!j)
         return -ENOMEM;
     *ret = j;
@@ -36,6 +67,7 @@ static int basic_to_json(sd_bus_message *m, char type, json_t **ret)
 
 static int add_entry(sd_bus_message *m, json_t *object)
 {
+    g_autofree char *masked = NULL;
     const char *key;
     json_t *value = NULL;
     char type = 's';
@@ -50,7 +82,9 @@ static int add_entry(sd_bus_message *m, json_t *object)
     if (r >= 0)
         r = message_to_json(m, &value);
     if (r >= 0)
-        r = json_object_set_new(object, key, value) < 0 ? -ENOMEM : 0;
+        masked = copy_masked(key);
+    if (r >= 0)
+        r = json_object_set_new(object, masked, value) < 0 ? -ENOMEM : 0;
     return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 

@@ -65,7 +65,7 @@ int terminal_print(const GString *text)
 
 int terminal_print_json(const json_t *value, bool compact)
 {
-    if (json_dumpf(value, stdout, compact ? JSON_COMPACT : JSON_INDENT(2)) < 0)
+    if (json_dumpf(value, stdout, JSON_ENSURE_ASCII | (compact ? JSON_COMPACT : JSON_INDENT(2))) < 0)
         return -EIO;
     (void)putchar('\n');
     return flush();

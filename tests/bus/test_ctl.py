@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import time
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.matrix import malice
+
 from .actuator_stage import STRANGER
-from .conftest import BUILD, BUILD_COPY, machine, MONITOR, REPO, running
+from .conftest import ACTUATOR, BUILD, BUILD_COPY, machine, MONITOR, NOBODY, REPO, running
+from .dbus_client import Client, NAME_OWNER
 from .peers import GIB, MIB, wait_until
+from .test_malice_user import forged
 
 CTL = BUILD / 'ctl/vmtidectl'
 
@@ -161,6 +166,41 @@ def test_monitor_prints_signals(whole):
     process.communicate()
     changed = [line for line in lines if line['member'] == 'SizeChanged'][0]
     assert changed['daemon'] == 'Actuator1' and changed['arguments'] == [0, 256 * MIB, 'signals']
+
+
+HOSTILE = ('\x1b]0;title\x07', '\x9b2J', '\x7f', '\u202e', '\u2028', 'two\nlines')
+
+
+@pytest.mark.parametrize('options', ((), ('--json',)), ids=('text', 'json'))
+@malice('the owner of a daemon\'s name signals text with control characters, and others signal in its name',
+        'vmtidectl prints no control character, and nothing of the others')
+def test_monitor_prints_no_control_character(machine, options):
+    owner, stranger = Client(machine.folder / 'bus'), Client(machine.folder / 'bus', uid=NOBODY)
+    owner.call('RequestName', 'su', 'org.vmtide.Actuator1', 0, at=NAME_OWNER)
+    process = start(machine, 'monitor', *options)
+
+    def send(client, text, to=None):
+        forged(client, ACTUATOR[1], ACTUATOR[2], 'SizeChanged', 'tts', 0, GIB, text, to=to)
+
+    def heard():
+        send(owner, 'begin')
+        return select.select([process.stdout], [], [], 0.1)[0]
+    wait_until(heard, 10, 'it listens')
+    name = [line.split()[0] for line in clients(machine).splitlines() if 'vmtidectl' in line][0]
+    for text in HOSTILE:
+        send(stranger, 'forged', to=name)
+        send(owner, text)
+    forged(owner, ACTUATOR[1], ACTUATOR[2], 'New', 'd', 1.5)
+    send(owner, 'last')
+    lines = []
+    while (line := process.stdout.readline()) and 'last' not in line:
+        lines.append(line.removesuffix('\n'))
+    process.terminate()
+    assert process.communicate(timeout=20)[1] == ''
+    lines = [line for line in lines if 'begin' not in line]
+    assert len(lines) == len(HOSTILE) + 1 and all(line.isprintable() and 'forged' not in line for line in lines), lines
+    owner.close()
+    stranger.close()
 
 
 @pytest.mark.parametrize('options', ((), ('--json',)))
