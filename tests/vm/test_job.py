@@ -122,11 +122,9 @@ def test_every_daemon_may_die(guest):
     hog.wait(20)
     wait_until(lambda: guest.requested_size() < guest.size(), patience(120), 'a shrink begins')
     kill_unit(guest, 'vmtide-actuator')
+    # And the job goes on, to the end: a step that was asked for is done without the actuator too.
     wait_agreed(guest)
-    # And the job goes on.
-    before = guest.requested_size()
-    assert before > STANDING
-    wait_until(lambda: guest.size() < before, patience(90), 'the shrink goes on')
+    wait_until(lambda: guest.size() <= STANDING + 256 * MIB, patience(120), 'the shrink goes on')
     # No daemon: the guest keeps its memory.
     guest.check('systemctl stop vmtide-monitor vmtide-actuator')
     guest.host.stop()
