@@ -186,7 +186,7 @@ def test_bursts_are_held(guest):
         wait_held(guest, slices, hogs)
         before = [high(guest, name) for name in slices]
         plug(guest, 512 * MIB)
-        wait_until(lambda: all(high(guest, name) > line for name, line in zip(slices, before)), patience(2),
+        wait_until(lambda: all(high(guest, name) > line for name, line in zip(slices, before)), patience(10),
                    'the lines are raised')
         for _ in range(6):
             plug(guest, 512 * MIB)
