@@ -59,6 +59,8 @@ struct host {
     struct balance_host numbers;
     struct histogram grants;
     uint64_t read_at;
+    uint64_t read_cost;    /* CPU time of the last reading of the VMs, µs */
+    GHashTable *processes; /* those of the VMs that this reading has seen */
     struct log_repeat log_meminfo;
 };
 

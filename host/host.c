@@ -10,10 +10,13 @@
 /* Those who wait for room look at numbers of up to this age: with many of them the host is not read for each.
  */
 #define STALE_USEC (500 * USEC_PER_MSEC)
-/* Those who ask look at numbers of up to this age for each VM: to read a QEMU's RSS takes some 2 us, so that
- * no more than a twelfth of the time goes into it, however many ask. 1,000 VMs: 25 ms. What was granted since
- * is taken off exactly. */
+/* Those who ask look at numbers of up to this age for each VM: to read a QEMU's statm takes some 2 us, so
+ * that no more than a twelfth of the time goes into it, however many ask. 1,000 VMs: 25 ms. What was granted
+ * since is taken off exactly. */
 #define STALE_VM_USEC 25u
+/* A QEMU with shared memory needs files of its cgroup too, whose cost depends on the kernel: the CPU time of
+ * the last reading is measured, and the numbers are kept for so many times as long. */
+#define STALE_PARTS 12u
 /* How often the host's own pressure is looked at, and how often while somebody lacks memory. */
 #define LOOK_USEC (10 * USEC_PER_SEC)
 #define LOOK_SHORT_USEC USEC_PER_SEC
@@ -123,14 +126,37 @@ static void on_changed(void *userdata)
         e->host->ops->changed(e->vm, e->host->userdata);
 }
 
+static uint64_t cpu_usec(void)
+{
+    struct timespec t;
+
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) < 0)
+        return 0;
+    return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+}
+
 static void read_entries(struct host *h)
 {
+    uint64_t begun = cpu_usec();
+
+    g_hash_table_remove_all(h->processes);
     for (unsigned i = 0; i < h->entries->len; i++) {
         struct entry *e = g_ptr_array_index(h->entries, i);
+        pid_t process = vm_process(e->vm);
 
-        vm_read_rss(e->vm);
+        /* A process that serves two VMs has touched its memory for one of them. */
+        vm_read_memory(e->vm, process > 0 && g_hash_table_add(h->processes, GINT_TO_POINTER(process)));
         entry_changed(e);
     }
+    h->read_cost = sub_floor(cpu_usec(), begun);
+}
+
+/* Up to which age numbers are used. */
+static uint64_t stale_usec(const struct host *h, bool fresh)
+{
+    uint64_t usec = fresh ? MIN_OF(STALE_VM_USEC * (uint64_t)h->entries->len, STALE_USEC) : STALE_USEC;
+
+    return MAX_OF(usec, STALE_PARTS * h->read_cost);
 }
 
 static uint64_t promised(const struct host *h)
@@ -191,12 +217,11 @@ static void on_budget(struct grant_host *ret, bool fresh, void *userdata)
 {
     struct entry *e = userdata;
     struct host *h = e->host;
-    uint64_t stale = fresh ? MIN_OF(STALE_VM_USEC * (uint64_t)h->entries->len, STALE_USEC) : STALE_USEC;
     const struct share_vm *shares;
     unsigned i = 0;
 
     entry_changed(e);
-    if (now_usec() - h->read_at >= stale)
+    if (now_usec() - h->read_at >= stale_usec(h, fresh))
         read_numbers(h);
     h->numbers.numbers.promised = promised(h);
     *ret = h->numbers.numbers;
@@ -281,6 +306,7 @@ int host_new(sd_event *event, struct host_config *config, const char *procfs, co
     h->meminfo = g_strdup_printf("%s/meminfo", procfs);
     h->pressure = g_strdup_printf("%s/pressure/memory", procfs);
     h->claimants = g_ptr_array_new();
+    h->processes = g_hash_table_new(NULL, NULL);
     h->shares = g_array_new(false, true, sizeof(struct share_vm));
     h->overrides = overrides_new(overrides);
     h->promises = g_strdup(promises);
@@ -319,6 +345,7 @@ struct host *host_free(struct host *h)
     g_array_unref(h->shares);
     overrides_free(h->overrides);
     g_hash_table_unref(h->remembered);
+    g_hash_table_unref(h->processes);
     g_free(h->promises);
     sd_event_source_disable_unref(h->save);
     sd_event_source_disable_unref(h->timer);

@@ -25,13 +25,14 @@ struct vm {
     struct guest_link *link;
     sd_event_source *timer;
     char *procfs;
-    int statm_fd;
     pid_t process; /* QEMU's, 0: not known */
-    uint64_t rss;  /* of QEMU, when last read */
+    struct qemu_process *qemu;
+    struct qemu_memory memory; /* of QEMU, when last read */
     uint64_t remembered;
     bool exited; /* QEMU was not there any more then */
     struct vm_log log;
     struct log_repeat log_rss;
+    struct log_repeat log_doubtful;
 };
 
 static void act(struct vm *vm, const struct vm_action *a)
@@ -163,15 +164,14 @@ static void on_backend_up(struct backend *b, pid_t peer, void *userdata)
     struct vm *vm = userdata;
     int r;
 
-    if (vm->statm_fd >= 0)
-        close(TAKE_FD(vm->statm_fd));
+    vm->qemu = qemu_process_close(vm->qemu);
     vm->process = peer;
-    r = qemu_process_open(vm->procfs, peer, &vm->statm_fd);
+    r = qemu_process_open(vm->procfs, QEMU_CGROUPS, peer, &vm->qemu);
     if (r < 0)
         log_warning(
                 "%s: cannot read the memory of process %ld: %s; all of the VM's memory counts as promised",
                 vm_name(vm), (long)peer, strerror(-r));
-    vm_read_rss(vm);
+    vm_read_memory(vm, false);
     vm_state_qmp_up(&vm->state, now_usec());
     (void)backend_send(b, QMP_TELL_MIGRATION, NULL, 0);
     (void)backend_send(b, QMP_QUERY_MIGRATE, NULL, 0);
@@ -302,7 +302,6 @@ int vm_new(sd_event *event, const struct vm_options *options, const struct vm_op
     vm->ops = ops;
     vm->userdata = userdata;
     vm->procfs = g_strdup(options->procfs);
-    vm->statm_fd = -EBADF;
     vm->remembered = options->remembered;
     r = sd_event_add_time(event, &vm->timer, CLOCK_MONOTONIC, 0, ACCURACY_USEC, on_timer, vm);
     if (r >= 0)
@@ -327,7 +326,7 @@ struct vm *vm_free(struct vm *vm)
     guest_link_free(vm->link);
     sd_event_source_disable_unref(vm->timer);
     vm_state_clear(&vm->state);
-    closep(&vm->statm_fd);
+    qemu_process_close(vm->qemu);
     g_free(vm->procfs);
     g_free(vm);
     return NULL;
@@ -339,22 +338,37 @@ void vm_configure(struct vm *vm, const struct vm_settings *settings)
     drain(vm);
 }
 
+pid_t vm_process(const struct vm *vm)
+{
+    return qemu_process_pid(vm->qemu);
+}
+
 const char *vm_name(const struct vm *vm)
 {
     return vm->state.settings.name;
 }
 
-void vm_read_rss(struct vm *vm)
+/* Worth a line when a Linux memory block's worth is left out. */
+#define DOUBTFUL_LEAST MIB(128)
+
+void vm_read_memory(struct vm *vm, bool own)
 {
-    uint64_t rss = 0;
-    int r = vm->statm_fd >= 0 ? qemu_process_rss(vm->statm_fd, &rss) : 0;
+    struct qemu_memory memory = { 0 };
+    int r = vm->qemu ? qemu_process_read(vm->qemu, &memory) : 0;
 
     vm->exited = r == -ESRCH;
-    vm->rss = r < 0 ? 0 : rss;
+    vm->memory = memory;
+    if (!own)
+        vm->memory.touched = 0;
     if (r < 0 && !vm->exited)
         log_repeated(&vm->log_rss, now_usec(), LOG_WARNING,
                 "%s: cannot read QEMU's memory: %s; none is counted", vm_name(vm), strerror(-r));
-    vm_state_held(&vm->state, vm->rss, now_usec());
+    if (memory.doubtful >= DOUBTFUL_LEAST)
+        log_repeated(&vm->log_doubtful, now_usec(), LOG_NOTICE,
+                "%s: %s of QEMU's shared memory counts as promised, not as used: process %ld has no cgroup "
+                "of its own that is charged for it; run each QEMU in a unit of its own",
+                vm_name(vm), FORMAT_BYTES(memory.doubtful), (long)vm->process);
+    vm_state_held(&vm->state, vm->memory.resident, now_usec());
     if (vm->state.actions->len > 0)
         drain(vm);
 }
@@ -406,7 +420,7 @@ uint64_t vm_promised(const struct vm *vm)
         return 0;
     if (bytes_add(vm->state.boot_size, vm_state_committed(&vm->state), &whole) < 0)
         whole = UINT64_MAX;
-    return sub_floor(whole, vm->rss);
+    return sub_floor(whole, vm->memory.touched);
 }
 
 bool vm_claims(const struct vm *vm)

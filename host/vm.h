@@ -34,11 +34,14 @@ struct vm *vm_free(struct vm *vm);
 void vm_configure(struct vm *vm, const struct vm_settings *settings);
 
 const char *vm_name(const struct vm *vm);
-/* Reads QEMU's RSS anew, for vm_promised(). */
-void vm_read_rss(struct vm *vm);
-/* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less QEMU's RSS
- * when that was last read. While QEMU is connected and has not answered yet: what it was promised when it was
- * last known. */
+/* Whose memory is read, also while QEMU is silent. 0: nobody's. */
+pid_t vm_process(const struct vm *vm);
+/* Reads QEMU's memory anew, for vm_promised(). own: no other VM has the same process, whose memory would
+ * count for both. */
+void vm_read_memory(struct vm *vm, bool own);
+/* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less what
+ * QEMU had certainly touched when that was last read. While QEMU is connected and has not answered yet: what
+ * it was promised when it was last known. */
 uint64_t vm_promised(const struct vm *vm);
 /* Whether its QEMU has given its numbers since the daemon runs. */
 bool vm_is_known(const struct vm *vm);

@@ -25,10 +25,23 @@ HEAR_OF_MIGRATION = {'capabilities': [{'capability': 'events', 'state': True}]}
 OPS = ('who', 'welcome', 'granted', 'refused', 'size', 'limits', 'shrink', 'room', 'ping', 'pong', 'error')
 
 
+def listen_apart(path):
+    """A listening socket, and its owner as SO_PEERCRED has it: a process of its own, which is gone already."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    os.chmod(path, 0o666)
+    pid = os.fork()
+    if pid == 0:
+        server.listen(4)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return server, pid
+
+
 class ScriptedQemu:
     """A QMP server. What it does with a command is a word in `on`: right, or one of the ways to go wrong."""
 
-    def __init__(self, path, devices=('vm0',), maximum=4 * GIB, boot=GIB):
+    def __init__(self, path, devices=('vm0',), maximum=4 * GIB, boot=GIB, apart=False):
         self.maximum, self.boot = maximum, boot
         self.devices = tuple(devices)
         self.size = dict.fromkeys(devices, 0)
@@ -42,7 +55,7 @@ class ScriptedQemu:
         self.commands = []     # (time, name, arguments)
         self.connections = 0
         self.connection = None
-        self.server = listen(path)
+        self.server, self.pid = listen_apart(path) if apart else (listen(path), os.getpid())
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
@@ -227,7 +240,7 @@ class HostRig:
         self.config = self.folder / 'host.conf'
         self.config.write_text('[Host]\n', encoding='ascii')
         self.set_available(64 * GIB)
-        self.set_rss(0)
+        self.rss = 0
 
     def _replace(self, path, text):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,14 +250,18 @@ class HostRig:
         self._replace(self.folder / 'proc/meminfo', MEMINFO.format(total=128 << 20, free=available // 1024))
 
     def set_rss(self, rss):
-        """The resident memory of every scripted QEMU: they are threads of this process."""
+        """The resident memory of each scripted QEMU."""
+        self.rss = rss
         pages = rss // resource.getpagesize()
-        self._replace(self.folder / f'proc/{os.getpid()}/statm', f'{pages + 1000} {pages} 10 10 0 10 0\n')
+        for qemu, _ in self.vms.values():
+            self._replace(self.folder / f'proc/{qemu.pid}/statm', f'{pages + 1000} {pages} 0 10 0 10 0\n')
 
     def add(self, name='guest', **settings):
-        qemu = ScriptedQemu(self.folder / f'{name}.qmp', **settings)
+        """The first one's QEMU is this process, for what /proc says of it; the others have processes of their own."""
+        qemu = ScriptedQemu(self.folder / f'{name}.qmp', **{'apart': bool(self.vms), **settings})
         guest = ScriptedGuest(self.folder / f'{name}.channel')
         self.vms[name] = (qemu, guest)
+        self.set_rss(self.rss)
         return qemu, guest
 
     def vm_option(self, name, **limits):

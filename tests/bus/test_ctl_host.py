@@ -60,7 +60,7 @@ def test_list_and_show(two):
     assert lines[2].split()[1:4] == ['idle', '1G', '1G'] and 'granted' in lines[2]
     assert [vm['Name'] for vm in two.json()['VMs']] == ['guest', 'other']
     shown = two.ctl('host', 'show', 'guest').stdout
-    assert 'guest, idle' in shown and 'burst' in shown and f'process {os.getpid()}' in shown
+    assert 'guest, idle' in shown and 'burst' in shown and f'process {two.vms["guest"][0].pid}' in shown
     assert two.json('show', 'guest')['RequestedSize'] == GIB
     missing = two.ctl('host', 'show', 'gues')
     assert missing.returncode == 1 and 'no such VM' in missing.stderr and 'host list' in missing.stderr
@@ -148,7 +148,7 @@ def test_doctor_sees_who_is_not_bounded(two):
     write('etc/vmtide/host.conf', '')
     write('usr/share/polkit-1/actions/org.vmtide.host.policy', '')
     write('proc/pressure/memory', 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n')
-    write(f'proc/{os.getpid()}/cgroup', '0::/machine.slice/vm.scope/libvirt\n')
+    write(f'proc/{two.vms["guest"][0].pid}/cgroup', '0::/machine.slice/vm.scope/libvirt\n')
     write('sys/fs/cgroup/machine.slice/vm.scope/libvirt/memory.max', 'max\n')
     found = checks()
     assert found['guest']['verdict'] == 'warning' and 'no cgroup' in found['guest']['text']

@@ -21,9 +21,9 @@ assert rig
 class Vm:
     """One of the VMs, for what all rows ask of it."""
 
-    def __init__(self, rig, name):
+    def __init__(self, rig, name, **settings):
         self.rig, self.name = rig, name
-        self.qemu, self.guest = rig.add(name)
+        self.qemu, self.guest = rig.add(name, **settings)
         self.number, self.size = 10 ** 6, 0
 
     def meet(self):

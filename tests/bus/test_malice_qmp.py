@@ -3,8 +3,13 @@
 served. Its single faults are in test_host_bad_peers.py."""
 
 import json
+import mmap
+import os
+import shutil
 import threading
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -268,3 +273,53 @@ def test_a_damaged_record_is_ignored(rig, beside, text):
     vm.guest.resize(1, 3 * GIB)
     assert vm.guest.answer(1)['op'] == 'granted'
     wait_until(lambda: record(rig).get('good'), 10, 'it is written again')
+
+
+@pytest.fixture(name='mapped')
+def one_memfd_mapped_48_times(rig):
+    """In this process, which is the first VM's QEMU: 3 GiB of resident memory that are 64 MiB. A function, for when."""
+    bad, good = Vm(rig, 'bad'), Vm(rig, 'good')
+    own = rig.folder / f'proc/{os.getpid()}'
+    shutil.rmtree(own)
+    own.symlink_to(f'/proc/{os.getpid()}')
+    with ExitStack() as stack:
+        def map_it():
+            fd = os.memfd_create('many')
+            stack.callback(os.close, fd)
+            os.truncate(fd, 64 * MIB)
+            for _ in range(48):
+                stack.enter_context(mmap.mmap(fd, 64 * MIB, mmap.MAP_SHARED | mmap.MAP_POPULATE))
+            return int(Path('/proc/self/statm').read_text(encoding='ascii').split()[1]) * mmap.PAGESIZE
+        yield bad, good, map_it
+
+
+@malice('a QMP peer maps one memfd of 64 MiB 48 times', 'that is no memory that its VM has touched: what it was promised is kept for it')
+def test_memory_mapped_many_times_is_not_believed(rig, mapped):
+    bad, good, map_it = mapped
+    rig.write_config('HostReserve=1G')
+    rig.start(*(rig.vm_option(name, max='4G') for name in ('bad', 'good')))
+    good.meet()
+    bad.meet()
+    bad.guest.resize(1, 2 * GIB)
+    assert bad.guest.answer(1)['requested_size'] == 2 * GIB
+    # The reserve, 3 GiB of one VM and 1 GiB of the other, less half a GiB for what this process has really touched.
+    rig.set_available(4 * GIB + 512 * MIB)
+    assert map_it() > 3 * GIB
+    good.guest.resize(1, GIB)
+    answer = good.guest.answer(1)
+    assert answer['op'] == 'refused' and answer['code'] == 'host-memory', answer
+    assert good.qemu.sets() == []
+
+
+@malice('one process listens on the QMP sockets of two VMs', 'its memory counts for one of them, the other has touched none')
+def test_a_process_of_two_vms_counts_once(rig):
+    vms = [Vm(rig, 'one'), Vm(rig, 'two', apart=False), Vm(rig, 'good')]
+    rig.set_rss(GIB)
+    rig.write_config('HostReserve=1G')
+    rig.start(*(rig.vm_option(vm.name, max='4G') for vm in vms))
+    for vm in vms:
+        vm.meet()
+    # Each has boot memory of 1 GiB: one process has 1 GiB of two, the third VM's has all of its.
+    rig.set_available(2 * GIB + 512 * MIB)
+    vms[2].guest.resize(1, GIB)
+    assert vms[2].guest.answer(1)['requested_size'] == 512 * MIB
