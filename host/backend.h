@@ -32,8 +32,8 @@ struct backend_ops {
 
 struct backend_class {
     void (*free)(struct backend *b);
-    /* Somebody is there, whether it answers or not. */
-    bool (*connected)(const struct backend *b);
+    /* It is certain that no QEMU is there. False when that is not known. */
+    bool (*absent)(const struct backend *b);
     /* -ENOTCONN: not ready; -EBUSY: too many without an answer. device and value as qmp_format(). */
     int (*send)(struct backend *b, enum qmp_command command, const char *device, uint64_t value);
     /* An answer had numbers that cannot be: said once, counted. */
@@ -54,9 +54,9 @@ static inline struct backend *backend_free(struct backend *b)
     return NULL;
 }
 
-static inline bool backend_connected(const struct backend *b)
+static inline bool backend_absent(const struct backend *b)
 {
-    return b->class->connected(b);
+    return b->class->absent(b);
 }
 
 static inline int backend_send(

@@ -18,6 +18,7 @@ struct dial {
     void *userdata;
     sd_event_source *timer;
     uint64_t delay;
+    int error; /* of the last try, 0: none */
     struct log_repeat failed;
 };
 
@@ -33,6 +34,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     struct dial *d = userdata;
     int fd = unix_connect(d->path);
 
+    d->error = MIN_OF(fd, 0);
     if (fd < 0) {
         log_repeated(&d->failed, now_usec(), LOG_NOTICE, "%s: cannot connect to %s: %s; trying again",
                 d->what, d->path, strerror(-fd));
@@ -88,6 +90,11 @@ void dial_again(struct dial *d)
     if (r < 0)
         log_error("%s: cannot arm a timer: %s", d->what, strerror(-r));
     d->delay = MIN_OF(d->delay * 2, DELAY_MAX_USEC);
+}
+
+bool dial_is_refused(const struct dial *d)
+{
+    return d->error == -ENOENT || d->error == -ECONNREFUSED;
 }
 
 void dial_succeeded(struct dial *d)

@@ -90,8 +90,19 @@ static void on_runs(const char *name, const struct domain_info *info, void *user
 static void on_gone(const char *name, void *userdata)
 {
     struct host *h = userdata;
+    const struct vm_config *vm = g_hash_table_lookup(h->domains, name);
+    struct entry *e = vm ? host_entry(h, vm->name) : NULL;
 
+    if (e)
+        e->ended = true;
     (void)g_hash_table_remove(h->domains, name);
+}
+
+static void on_listed(void *userdata)
+{
+    struct host *h = userdata;
+
+    h->listed = true;
 }
 
 static void on_settled(void *userdata)
@@ -105,6 +116,7 @@ static void on_settled(void *userdata)
 static const struct libvirt_ops libvirt_callbacks = {
     .runs = on_runs,
     .gone = on_gone,
+    .listed = on_listed,
     .settled = on_settled,
 };
 

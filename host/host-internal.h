@@ -26,6 +26,7 @@ struct entry {
     uint64_t remembered; /* what the file has, or is to have until QEMU answers */
     bool claims;         /* it stands among the host's claimants */
     bool wanted;         /* the configuration that is being applied has it */
+    bool ended;          /* a domain that runs no more */
 };
 
 struct host {
@@ -46,7 +47,9 @@ struct host {
     GHashTable *by_name;          /* name → struct entry, both borrowed from entries */
     GPtrArray *claimants;         /* of struct entry, borrowed: those who may claim memory */
     unsigned __int128 promised;   /* sum over entries; each may be up to UINT64_MAX */
-    GArray *shares;               /* of struct share_vm */
+    unsigned __int128 unlisted;   /* sum over what is remembered of domains, until libvirt has listed them */
+    bool listed;
+    GArray *shares; /* of struct share_vm */
     struct overrides *overrides;
     char *promises;         /* file of remembered; NULL: none */
     GHashTable *remembered; /* name → uint64_t, what the file has */
@@ -71,6 +74,8 @@ void entry_forget(struct entry *e);
 uint64_t host_remembered(const struct host *h, const char *name);
 /* Keeps that for the next VM of this name. */
 void entry_remember(const struct entry *e);
+/* Domains may have come, or been listed. */
+void host_count_unlisted(struct host *h);
 /* For vm_new(). */
 extern const struct vm_ops host_vm_ops;
 

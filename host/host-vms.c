@@ -197,10 +197,12 @@ int host_vms_apply(struct host *h)
             r = add_vm(h, h->config, vm);
             continue;
         }
+        e->ended = false;
         e->configured = make_settings(h->config, vm);
         entry_take_overrides(e);
         vm_configure(e->vm, &e->settings);
     }
+    host_count_unlisted(h);
     return r;
 }
 

@@ -54,9 +54,9 @@ uint64_t host_remembered(const struct host *h, const char *name)
     return bytes ? *bytes : 0;
 }
 
-void entry_remember(const struct entry *e)
+static void remember(const struct entry *e)
 {
-    uint64_t bytes = e->vm && vm_is_known(e->vm) ? e->promised : e->remembered;
+    uint64_t bytes = !e->vm ? e->remembered : e->ended ? 0 : vm_promised(e->vm);
 
     g_hash_table_insert(e->host->remembered, g_strdup(e->configured.name), g_memdup2(&bytes, sizeof(bytes)));
 }
@@ -64,6 +64,15 @@ void entry_remember(const struct entry *e)
 static gboolean has_no_vm(void *name, void *bytes, void *userdata)
 {
     return host_entry(userdata, name) == NULL;
+}
+
+/* It may be a domain of libvirt's, which is a VM only while libvirt says that it runs. */
+static gboolean is_unlisted(void *name, void *bytes, void *userdata)
+{
+    const struct host *h = userdata;
+    const struct vm_config *vm = host_config_find(h->config, "name", name);
+
+    return has_no_vm(name, bytes, userdata) && (vm ? vm->domain != NULL : h->config->all_domains);
 }
 
 static void save_promises(struct host *h)
@@ -76,7 +85,7 @@ static void save_promises(struct host *h)
     for (unsigned i = 0; i < h->entries->len; i++) {
         struct entry *e = g_ptr_array_index(h->entries, i);
 
-        entry_remember(e);
+        remember(e);
         e->remembered = host_remembered(h, e->configured.name);
     }
     /* Domains of libvirt appear later: their records stay, as long as there is room. */
@@ -105,12 +114,40 @@ static void save_soon(struct host *h)
     (void)sd_event_source_set_enabled(h->save, SD_EVENT_ONESHOT);
 }
 
+/* After a restart libvirt may not answer for long: what is remembered of domains counts until it has listed
+ * them. Those that it does not list have ended. */
+void host_count_unlisted(struct host *h)
+{
+    const uint64_t *bytes;
+    GHashTableIter each;
+    char *name;
+
+    h->unlisted = 0;
+    if (!h->libvirt)
+        return;
+    if (h->listed) {
+        if (g_hash_table_foreach_remove(h->remembered, is_unlisted, h) > 0)
+            save_soon(h);
+        return;
+    }
+    g_hash_table_iter_init(&each, h->remembered);
+    while (g_hash_table_iter_next(&each, (void **)&name, (void **)&bytes))
+        if (is_unlisted(name, NULL, h))
+            h->unlisted += *bytes;
+}
+
+void entry_remember(const struct entry *e)
+{
+    remember(e);
+    save_soon(e->host);
+}
+
 void entry_changed(struct entry *e)
 {
     uint64_t promised = vm_promised(e->vm);
 
     update_entry(e, promised, vm_claims(e->vm));
-    if (vm_is_known(e->vm) && MAX_OF(promised, e->remembered) - MIN_OF(promised, e->remembered) >= SAVE_LEAST)
+    if (MAX_OF(promised, e->remembered) - MIN_OF(promised, e->remembered) >= SAVE_LEAST)
         save_soon(e->host);
 }
 
@@ -159,9 +196,14 @@ static uint64_t stale_usec(const struct host *h, bool fresh)
     return MAX_OF(usec, STALE_PARTS * h->read_cost);
 }
 
+static uint64_t all_promised(const struct host *h)
+{
+    return (uint64_t)MIN_OF(h->promised + h->unlisted, (unsigned __int128)UINT64_MAX);
+}
+
 static uint64_t promised(const struct host *h)
 {
-    return h->over_commit ? 0 : (uint64_t)MIN_OF(h->promised, (unsigned __int128)UINT64_MAX);
+    return h->over_commit ? 0 : all_promised(h);
 }
 
 static void read_numbers(struct host *h)
@@ -280,7 +322,7 @@ void host_view(struct host *h, struct host_view *ret)
         .total = h->numbers.total,
         .available = h->numbers.numbers.available,
         .reserve = h->reserve,
-        .promised = (uint64_t)MIN_OF(h->promised, (unsigned __int128)UINT64_MAX),
+        .promised = all_promised(h),
         .pressure10 = h->numbers.pressure10,
         .pressure_known = h->numbers.have_pressure,
         .over_commit = h->over_commit,

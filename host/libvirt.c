@@ -113,9 +113,10 @@ static int domain_send(struct backend *b, enum qmp_command command, const char *
     return 0;
 }
 
-static bool domain_connected(const struct backend *b)
+/* There is a backend while libvirt has said that the domain runs. */
+static bool domain_absent(const struct backend *b)
 {
-    return ((const struct domain *)(const void *)b)->libvirt->open;
+    return false;
 }
 
 static void domain_complain(struct backend *b, const char *what)
@@ -200,7 +201,7 @@ static void domain_free(struct backend *b)
 
 static const struct backend_class domain_class = {
     .free = domain_free,
-    .connected = domain_connected,
+    .absent = domain_absent,
     .send = domain_send,
     .complain = domain_complain,
 };
@@ -303,6 +304,8 @@ static void on_listed(struct libvirt *l)
     while (g_hash_table_iter_next(&each, (void **)&name, NULL))
         on_gone(l, name);
     g_hash_table_remove_all(l->unseen);
+    l->moved = true;
+    l->ops->listed(l->userdata);
 }
 
 static void on_runs(struct libvirt *l, const struct libvirt_news *n)

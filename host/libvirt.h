@@ -15,6 +15,8 @@ struct libvirt_ops {
     void (*runs)(const char *name, const struct domain_info *info, void *userdata);
     /* It does not run any more. */
     void (*gone)(const char *name, void *userdata);
+    /* All that run have been told of. */
+    void (*listed)(void *userdata);
     /* After one or more of these. */
     void (*settled)(void *userdata);
 };

@@ -137,9 +137,11 @@ static void qmp_complain(struct backend *b, const char *what)
     complain(to_qmp(b), what);
 }
 
-static bool qmp_connected(const struct backend *b)
+static bool qmp_absent(const struct backend *b)
 {
-    return ((const struct qmp *)(const void *)b)->state != QMP_AWAY;
+    const struct qmp *q = (const void *)b;
+
+    return q->state == QMP_AWAY && dial_is_refused(q->dial);
 }
 
 static int qmp_send(struct backend *b, enum qmp_command command, const char *device, uint64_t value)
@@ -343,7 +345,7 @@ static void qmp_free(struct backend *b)
 
 static const struct backend_class qmp_class = {
     .free = qmp_free,
-    .connected = qmp_connected,
+    .absent = qmp_absent,
     .send = qmp_send,
     .complain = qmp_complain,
 };

@@ -356,6 +356,9 @@ void vm_read_memory(struct vm *vm, bool own)
     struct qemu_memory memory = { 0 };
     int r = vm->qemu ? qemu_process_read(vm->qemu, &memory) : 0;
 
+    /* The QEMU that this was promised to has ended: one that comes later is another. */
+    if (!vm_is_known(vm) && backend_absent(vm->backend))
+        vm->remembered = 0;
     vm->exited = r == -ESRCH;
     vm->memory = memory;
     if (!own)
@@ -415,7 +418,7 @@ uint64_t vm_promised(const struct vm *vm)
 
     /* Anybody can accept a connection and stay silent: that alone counts as nothing. */
     if (!vm_is_known(vm))
-        return backend_connected(vm->backend) ? vm->remembered : 0;
+        return vm->remembered;
     if (vm->exited)
         return 0;
     if (bytes_add(vm->state.boot_size, vm_state_committed(&vm->state), &whole) < 0)

@@ -40,8 +40,8 @@ pid_t vm_process(const struct vm *vm);
  * count for both. */
 void vm_read_memory(struct vm *vm, bool own);
 /* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less what
- * QEMU had certainly touched when that was last read. While QEMU is connected and has not answered yet: what
- * it was promised when it was last known. */
+ * QEMU had certainly touched when that was last read. Until QEMU has answered: what it was promised
+ * when it was last known, nothing when no QEMU is there. */
 uint64_t vm_promised(const struct vm *vm);
 /* Whether its QEMU has given its numbers since the daemon runs. */
 bool vm_is_known(const struct vm *vm);

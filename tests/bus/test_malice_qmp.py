@@ -2,10 +2,12 @@
 """A QMP peer that is no QEMU, or one that was taken over: nothing is granted on its word, and the VM beside it is
 served. Its single faults are in test_host_bad_peers.py."""
 
+import errno
 import json
 import mmap
 import os
 import shutil
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -16,7 +18,7 @@ import pytest
 from tests.matrix import fault, malice
 
 from .host_peers import rig
-from .peers import GIB, MIB, wait_until
+from .peers import GIB, MIB, listen, wait_until
 from .test_malice_guest import Vm
 from .test_malice_user import flat, held
 
@@ -257,6 +259,82 @@ def test_a_promise_outlives_a_restart(rig, beside):
     silent.qemu.silent = False
     wait_until(lambda: silent.guest.all('who'), 10, 'it is met')
     silent.meet()
+
+
+def write_record(rig, **promised):
+    (rig.folder / 'promised').write_text(json.dumps({'version': 1, 'promised': promised}), encoding='ascii')
+
+
+def grows_within(vm, most):
+    """2 GiB are asked for, and no more than MOST granted. What is promised to others is known at once, and stays so."""
+    for _ in range(20):
+        answer = vm.asks_for(2 * GIB)
+        assert answer.get('requested_size', 0) <= most, answer
+        time.sleep(0.05)
+
+
+@malice('a QMP peer hangs with connections waiting, so that none can be made, and the daemon is restarted',
+        'what its VM was promised counts on')
+def test_a_promise_outlives_a_queue_that_is_full(rig):
+    vm = Vm(rig, 'good')
+    rig.set_available(8 * GIB)
+    rig.write_config('HostReserve=1G\nQMPTimeout=300ms\nRequestRate=1000\nRequestBurst=1000')
+    path = rig.folder / 'hung.qmp'
+    write_record(rig, hung=5 * GIB)
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind(str(path))
+        server.listen(0)
+        for _ in range(9):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            if client.connect_ex(str(path)) == errno.EAGAIN:
+                break
+        rig.start(rig.vm_option('good'), f'--vm=hung,channel={rig.folder}/hung.channel,qmp={path},device=vm0')
+        vm.meet()
+        wait_until(lambda: rig.said('hung: QEMU\'s monitor: cannot connect') >= 1, 5, 'its queue is full')
+        # Of 8 GiB one is the reserve, five are promised, and one is the boot memory of the VM that asks.
+        grows_within(vm, GIB)
+        # It has ended: nobody listens.
+    wait_until(lambda: vm.asks_for(2 * GIB).get('requested_size') == 2 * GIB, 10, 'nothing is promised to it any more')
+    wait_until(lambda: record(rig).get('hung') == 0, 10, 'nor after a restart')
+
+
+@malice('a libvirtd accepts the connection and never speaks, and the daemon is restarted',
+        'what its domains were promised counts on')
+def test_promises_of_domains_outlive_a_restart(rig):
+    vm = Vm(rig, 'good')
+    rig.set_available(8 * GIB)
+    path = rig.folder / 'libvirt.sock'
+    write_record(rig, dom=5 * GIB, other=GIB)
+    rig.write_config('HostReserve=1G\nRequestRate=1000\nRequestBurst=1000',
+                     f'[Libvirt]\nURI=qemu+unix:///system?socket={path}\n[VM dom]\nDomain=dom')
+    with listen(path):
+        rig.start(rig.vm_option('good'))
+        vm.meet()
+        # As above. What is recorded of another name is of no VM that there may be.
+        grows_within(vm, GIB)
+    rig.process.kill()
+    rig.process.wait(5)
+    # With all domains it may be one.
+    write_record(rig, dom=4 * GIB, other=GIB)
+    rig.write_config('HostReserve=1G\nRequestRate=1000\nRequestBurst=1000',
+                     f'[Libvirt]\nURI=qemu+unix:///system?socket={path}.none\nAllDomains=yes')
+    rig.start(rig.vm_option('good'))
+    vm.meet()
+    grows_within(vm, GIB)
+
+
+@malice('a domain that was promised memory has ended while the daemon was not there', 'libvirt does not list it: it counts as nothing')
+def test_a_domain_that_has_ended_counts_as_nothing(rig):
+    vm = Vm(rig, 'good')
+    rig.set_available(8 * GIB)
+    write_record(rig, dom=5 * GIB)
+    rig.write_config('HostReserve=1G\nRequestRate=1000\nRequestBurst=1000', '[Libvirt]\nURI=test:///default\nAllDomains=yes')
+    rig.start(rig.vm_option('good'))
+    vm.meet()
+    wait_until(lambda: rig.said('libvirt test:///default: connected') == 1, 10, 'libvirt is there')
+    wait_until(lambda: vm.asks_for(2 * GIB).get('requested_size') == 2 * GIB, 10, 'it counts as nothing')
 
 
 @pytest.mark.parametrize('text', ('', '{', '[]', '{"version":2,"promised":{}}', '{"version":1,"promised":{"silent":-1}}',
