@@ -26,6 +26,12 @@ int bytes_add(uint64_t a, uint64_t b, uint64_t *ret);
 int bytes_mul(uint64_t a, uint64_t b, uint64_t *ret);
 int bytes_round_up(uint64_t bytes, uint64_t block, uint64_t *ret);
 
+/* a + b, UINT64_MAX when that does not fit. */
+static inline uint64_t bytes_add_up(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
 /* Rounds down; block must not be 0. */
 static inline uint64_t bytes_round_down(uint64_t bytes, uint64_t block)
 {

@@ -23,8 +23,8 @@ uint64_t balance_held(const struct balance_host *host, const struct share_vm *vm
     if (host->have_pressure && host->pressure10 >= PRESSURE_REFUSE && !vms[i].urgent)
         return spendable;
     for (size_t k = 0; k < n; k++)
-        if (k != i && bytes_add(others, vms[k].claim, &others) < 0)
-            others = UINT64_MAX;
+        if (k != i)
+            others = bytes_add_up(others, vms[k].claim);
     if (others == 0 || vms[i].claim <= sub_floor(spendable, others))
         return 0;
     give = g_new(uint64_t, n);
@@ -39,9 +39,10 @@ uint64_t balance_wanted(const struct balance_host *host, const struct share_vm *
 
     if (!h->known)
         return 0;
-    for (size_t i = 0; i < n; i++)
-        if (bytes_add(claims, vms[i].claim, &claims) < 0 || bytes_add(coming, vms[i].coming, &coming) < 0)
-            return 0;
+    for (size_t i = 0; i < n; i++) {
+        claims = bytes_add_up(claims, vms[i].claim);
+        coming = bytes_add_up(coming, vms[i].coming);
+    }
     wanted = sub_floor(claims, grant_spendable(h));
     wanted = wanted > UINT64_MAX / MISSING_FACTOR ? UINT64_MAX : wanted * MISSING_FACTOR;
     wanted = MAX_OF(wanted, sub_floor(h->reserve, h->available));

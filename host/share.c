@@ -29,15 +29,15 @@ static uint64_t part_at(const struct share_vm *v, uint64_t level)
     return MIN_OF(sub_floor(to, v->committed), v->claim);
 }
 
-/* The parts of all at a level; UINT64_MAX: more than fits. */
-static uint64_t sum_at(const struct share_vm *vms, size_t n, bool urgent, uint64_t level)
+/* Whether the parts of all at a level can be paid for. */
+static bool can_pay(const struct share_vm *vms, size_t n, bool urgent, uint64_t level, uint64_t spendable)
 {
     uint64_t sum = 0;
 
     for (size_t i = 0; i < n; i++)
         if (vms[i].urgent == urgent && bytes_add(sum, part_at(&vms[i], level), &sum) < 0)
-            return UINT64_MAX;
-    return sum;
+            return false;
+    return sum <= spendable;
 }
 
 /* The highest level that can be paid for. */
@@ -48,7 +48,7 @@ static uint64_t find_level(const struct share_vm *vms, size_t n, bool urgent, ui
     while (low < high) {
         uint64_t middle = low + (high - low) / 2 + 1;
 
-        if (sum_at(vms, n, urgent, middle) <= spendable)
+        if (can_pay(vms, n, urgent, middle, spendable))
             low = middle;
         else
             high = middle - 1;

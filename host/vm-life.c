@@ -73,11 +73,12 @@ void vm_state_migrating(struct vm_state *s, bool migrating, uint64_t now)
 
 void vm_state_held(struct vm_state *s, uint64_t held, uint64_t now)
 {
-    uint64_t granted = s->boot_size + vm_state_committed(s), bound;
+    uint64_t granted = bytes_add_up(s->boot_size, vm_state_committed(s));
+    uint64_t bound = bytes_add_up(granted, s->settings.held_slack);
     struct vm_note note = { .type = VM_NOTE_OVER_HELD, .wanted = held, .was = granted };
 
     s->life.held = held;
-    if (!s->known || bytes_add(granted, s->settings.held_slack, &bound) < 0 || held <= bound) {
+    if (!s->known || held <= bound) {
         s->life.over_since = 0;
         note.type = VM_NOTE_HELD_WELL;
         if (s->life.over_held && s->known) {

@@ -141,7 +141,7 @@ static bool is_held(struct vm_state *s, const struct vm_request *r)
         return false;
     (void)snprintf(text, sizeof(text),
             "QEMU holds %s, more than boot memory and size, %s, account for: no growth until it is less",
-            FORMAT_BYTES(s->life.held), FORMAT_BYTES(s->boot_size + vm_state_committed(s)));
+            FORMAT_BYTES(s->life.held), FORMAT_BYTES(bytes_add_up(s->boot_size, vm_state_committed(s))));
     vm_request_refuse(s, r, CHANNEL_CODE_LIMIT, text, NULL);
     return true;
 }

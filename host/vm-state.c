@@ -52,7 +52,8 @@ uint64_t vm_state_committed(const struct vm_state *s)
     uint64_t sum = 0;
 
     for (unsigned i = 0; i < s->settings.n_devices; i++)
-        sum += MAX_OF(s->asked[i], MAX_OF(s->devices[i].size, s->devices[i].requested_size));
+        sum = bytes_add_up(
+                sum, MAX_OF(s->asked[i], MAX_OF(s->devices[i].size, s->devices[i].requested_size)));
     return sum;
 }
 
@@ -185,8 +186,7 @@ void vm_state_devices(struct vm_state *s, const struct device_numbers *d, uint64
     memcpy(s->devices, d, s->settings.n_devices * sizeof(*d));
     if (!s->job.active)
         memset(s->asked, 0, sizeof(s->asked));
-    if (bytes_add(s->base_size, other, &s->boot_size) < 0)
-        s->boot_size = UINT64_MAX;
+    s->boot_size = bytes_add_up(s->base_size, other);
     s->known = true;
     s->resync_delay = RESYNC_MIN_USEC;
     note_news(s, was_known, foreign, was);

@@ -414,16 +414,12 @@ bool vm_is_known(const struct vm *vm)
 
 uint64_t vm_promised(const struct vm *vm)
 {
-    uint64_t whole;
-
     /* Anybody can accept a connection and stay silent: that alone counts as nothing. */
     if (!vm_is_known(vm))
         return vm->remembered;
     if (vm->exited)
         return 0;
-    if (bytes_add(vm->state.boot_size, vm_state_committed(&vm->state), &whole) < 0)
-        whole = UINT64_MAX;
-    return sub_floor(whole, vm->memory.touched);
+    return sub_floor(bytes_add_up(vm->state.boot_size, vm_state_committed(&vm->state)), vm->memory.touched);
 }
 
 bool vm_claims(const struct vm *vm)

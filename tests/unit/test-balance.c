@@ -72,6 +72,20 @@ static void test_wanted(void **state)
     assert_int_equal(balance_wanted(&host, vms, 2), 0);
 }
 
+/* QEMUs that claim more than there can be: others are asked all the same, for the host's own reserve too. */
+static void test_sums_that_do_not_fit(void **state)
+{
+    struct balance_host host = plenty;
+    struct share_vm vms[3] = { { .weight = 1, .claim = UINT64_MAX / 2 },
+        { .weight = 1, .claim = UINT64_MAX / 2 }, { .weight = 1, .claim = UINT64_MAX / 2 } };
+
+    assert_int_equal(balance_wanted(&host, vms, 3), UINT64_MAX);
+    assert_in_range(balance_held(&host, vms, 3, 0), GIB(5), GIB(6));
+    for (size_t i = 0; i < 3; i++)
+        vms[i] = (struct share_vm){ .weight = 1, .claim = UINT64_MAX, .coming = UINT64_MAX };
+    assert_int_equal(balance_wanted(&host, vms, 3), 0);
+}
+
 static struct share_vm share_of(const struct world *w)
 {
     struct share_vm v;
@@ -223,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_held),
         cmocka_unit_test(test_pressure),
         cmocka_unit_test(test_wanted),
+        cmocka_unit_test(test_sums_that_do_not_fit),
         cmocka_unit_test(test_spare_is_what_was_said_lately),
         cmocka_unit_test(test_claims),
         cmocka_unit_test(test_nobody_claims_above_its_max),

@@ -75,6 +75,10 @@ static void test_out(void **state)
                 { { 10000, UINT64_MAX, UINT64_MAX, false, 0, 0 }, { 1, 0, UINT64_MAX, false, 0, 0 },
                         { 1, 0, 0, false, 0, 0 } },
                 UINT64_MAX, { 0, UINT64_MAX, 0 } },
+        { "claims whose sum does not fit",
+                { { 1, 0, UINT64_MAX, false, 0, 0 }, { 1, 0, UINT64_MAX, false, 0, 0 },
+                        { 1, 0, 0, false, 0, 0 } },
+                UINT64_MAX, { UINT64_MAX / 2 + 1, UINT64_MAX / 2, 0 } },
     };
 
     for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
