@@ -109,17 +109,21 @@ static void say(struct host_link *l, enum channel_op op, uint64_t id)
     (void)link_write(l, &m);
 }
 
+static void stop_listening(struct host_link *l, unsigned max, const char *what)
+{
+    log_repeated(&l->deaf_fault, now_usec(), LOG_WARNING,
+            "host: more than %u %s in %u s, not listening for as long", max, what,
+            (unsigned)(CHANNEL_BAD_LINES_WINDOW_USEC / USEC_PER_SEC));
+    (void)stream_pause(l->stream, true);
+}
+
 static void bad_line(struct host_link *l, const char *what)
 {
     uint64_t now = now_usec();
 
     log_repeated(&l->bad_fault, now, LOG_WARNING, "host: line dropped: %s", what);
-    if (!link_state_bad(&l->state, now))
-        return;
-    log_repeated(&l->deaf_fault, now, LOG_WARNING,
-            "host: more than %u bad lines in %u s, not listening for as long", CHANNEL_BAD_LINES_MAX,
-            (unsigned)(CHANNEL_BAD_LINES_WINDOW_USEC / USEC_PER_SEC));
-    (void)stream_pause(l->stream, true);
+    if (link_state_bad(&l->state, now))
+        stop_listening(l, CHANNEL_BAD_LINES_MAX, "bad lines");
 }
 
 static void take_welcome(struct host_link *l, const struct channel_message *m)
@@ -176,7 +180,12 @@ static void on_line(struct stream *s, const char *line, size_t len, void *userda
     struct channel_message error = { .op = CHANNEL_ERROR, .text = "op is not known" };
     int r;
 
-    /* An empty line is how a peer ends what another one may have begun. */
+    if (link_state_line(&l->state, now_usec())) {
+        stop_listening(l, LINK_LINES_MAX, "lines");
+        link_settle(l, "too many lines");
+        return;
+    }
+    /* With an empty line a peer ends a line that its predecessor may have left unfinished. */
     if (len == 0)
         return;
     r = channel_decode(line, len, &m);
@@ -188,6 +197,16 @@ static void on_line(struct stream *s, const char *line, size_t len, void *userda
     } else
         bad_line(l, "not a message of the channel");
     link_settle(l, l->state.phase == LINK_DEAF ? "too many bad lines" : "it began anew");
+}
+
+static void on_received(struct stream *s, size_t n, void *userdata)
+{
+    struct host_link *l = userdata;
+
+    if (!link_state_received(&l->state, n, now_usec()))
+        return;
+    stop_listening(l, LINK_BYTES_MAX, "bytes");
+    link_settle(l, "too many bytes");
 }
 
 static void on_oversize(struct stream *s, void *userdata)
@@ -202,6 +221,7 @@ static void on_closed(struct stream *s, int error, void *userdata)
 }
 
 static const struct stream_ops stream_ops = {
+    .received = on_received,
     .line = on_line,
     .oversize = on_oversize,
     .closed = on_closed,

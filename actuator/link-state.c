@@ -17,7 +17,7 @@ void link_state_connecting(struct link_state *s, uint64_t now)
 void link_state_opened(struct link_state *s, uint64_t now)
 {
     s->broken = false;
-    s->bad = (struct fault_window){ 0 };
+    s->bad = s->lines = s->bytes = (struct fault_window){ 0 };
     greet(s, now);
 }
 
@@ -78,15 +78,31 @@ enum link_act link_state_message(struct link_state *s, const struct channel_mess
     return LINK_BAD;
 }
 
-bool link_state_bad(struct link_state *s, uint64_t now)
+/* The same window for each kind of n things. True: there are more than max, and nobody listens for a time. */
+static bool count(struct link_state *s, struct fault_window *w, size_t n, uint32_t max, uint64_t now)
 {
     if (s->phase == LINK_DEAF ||
-            !fault_window_add(&s->bad, CHANNEL_BAD_LINES_MAX, CHANNEL_BAD_LINES_WINDOW_USEC, now))
+            !fault_window_add_many(w, (uint32_t)n, max, CHANNEL_BAD_LINES_WINDOW_USEC, now))
         return false;
-    s->bad = (struct fault_window){ 0 };
+    s->bad = s->lines = s->bytes = (struct fault_window){ 0 };
     s->phase = LINK_DEAF;
     s->deadline = now + CHANNEL_BAD_LINES_WINDOW_USEC;
     return true;
+}
+
+bool link_state_bad(struct link_state *s, uint64_t now)
+{
+    return count(s, &s->bad, 1, CHANNEL_BAD_LINES_MAX, now);
+}
+
+bool link_state_line(struct link_state *s, uint64_t now)
+{
+    return count(s, &s->lines, 1, LINK_LINES_MAX, now);
+}
+
+bool link_state_received(struct link_state *s, size_t n, uint64_t now)
+{
+    return count(s, &s->bytes, n, LINK_BYTES_MAX, now);
 }
 
 void link_state_broken(struct link_state *s, uint64_t now)

@@ -16,6 +16,11 @@
 #define LINK_KEEPALIVE_USEC (30 * USEC_PER_SEC)
 #define LINK_PONG_USEC (5 * USEC_PER_SEC)
 
+/* A host speaks when a size changes and when it is asked, some 100 times a second. More lines or bytes than
+ * these in CHANNEL_BAD_LINES_WINDOW_USEC are a flood; so many lines cost some 0.1 s of CPU time. */
+#define LINK_LINES_MAX 20000u
+#define LINK_BYTES_MAX (4u * 1024 * 1024)
+
 enum link_phase {
     LINK_CLOSED,
     LINK_CONNECTING, /* over vsock: the host's kernel has not answered yet */
@@ -52,6 +57,8 @@ struct link_state {
     bool pinged;
     bool broken;
     struct fault_window bad;
+    struct fault_window lines;
+    struct fault_window bytes;
 };
 
 /* The port is being opened, */
@@ -64,6 +71,9 @@ void link_state_closed(struct link_state *s, uint64_t now);
 enum link_act link_state_message(struct link_state *s, const struct channel_message *m, uint64_t now);
 /* A bad line came in; true: it is one too many, stop listening. */
 bool link_state_bad(struct link_state *s, uint64_t now);
+/* The same for any line, an empty one too, and for n bytes, whether lines or not. */
+bool link_state_line(struct link_state *s, uint64_t now);
+bool link_state_received(struct link_state *s, size_t n, uint64_t now);
 /* A welcome is wanted once more. */
 void link_state_renew(struct link_state *s, uint64_t now);
 /* The host does not read what is written to it: the timer hangs up, at once. */

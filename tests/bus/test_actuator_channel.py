@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from tests.matrix import malice
+
 from .actuator_stage import (bare_stage, get, get_all, lines, plug, refusal, refused, stage,
                              strict_stage)
 from .conftest import ACTUATOR
@@ -75,7 +77,7 @@ GARBAGE = (
     b'{"op":"granted","id":"1","requested_size":[]}\n', b'{"op":"size","size":99999999999999999999,"requested_size":0}\n',
     b'{"op":"size","size":1,"size":2,"requested_size":0}\n', b'{"op":"refused","id":1,"code":"mood","text":"","max_size":0}\n',
     b'{"op":"welcome","v":2,"agent":"","vm":"","block_size":1,"size":0,"requested_size":0,"min_size":0,"max_size":0}\n',
-    b'{"op":"resize","id":1,"size":0,"reason":""}\n', b'[' * 3000 + b'\n', b'x' * (1 << 20) + b'\n',
+    b'{"op":"resize","id":1,"size":0,"reason":""}\n', b'[' * 3000 + b'\n', b'x' * (1 << 19) + b'\n',
 )
 
 
@@ -154,6 +156,22 @@ def test_too_many_bad_lines_and_back(stage):
     stage.host.say('welcome', **stage.host.welcome)
     wait_until(lambda: get(client, 'HostConnected'), 5, 'they meet again')
     assert stage.says('more than 100 bad lines') == 1 and stage.says('line dropped') == 1
+
+
+@pytest.mark.parametrize('what', ('empty', 'endless', 'good'))
+@malice('a host that was taken over sends {what} lines without end', 'the actuator stops reading for 10 s, its clients are answered')
+def test_a_host_that_floods_is_not_read(stage, what):
+    """2,000 lines or 4 MiB in 10 s: what comes afterwards stays in the socket."""
+    client = stage.up()
+    piece = {'empty': b'\n' * 65536, 'endless': b'x' * 65536, 'good': b'{"op":"pong","id":0}\n' * 3000}[what]
+    sent, deadline = 0, time.monotonic() + patience(20)
+    stage.host.connection.settimeout(2)
+    with pytest.raises(TimeoutError):
+        while sent < 64 * MIB and time.monotonic() < deadline:
+            sent += stage.host.connection.send(piece)
+    assert sent < 8 * MIB, sent
+    assert stage.says('not listening for as long') == 1
+    assert get(client, 'State') == 'disconnected'
 
 
 def test_host_that_does_not_read(stage):

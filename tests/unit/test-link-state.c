@@ -165,6 +165,28 @@ static void test_few_bad_lines_are_forgotten(void **state)
                 link_state_bad(&s, T0 + i * (CHANNEL_BAD_LINES_WINDOW_USEC / (CHANNEL_BAD_LINES_MAX - 1))));
 }
 
+static void test_too_many_lines_or_bytes(void **state)
+{
+    struct link_state s = up();
+
+    for (unsigned i = 0; i < LINK_LINES_MAX; i++)
+        assert_false(link_state_line(&s, T0 + i));
+    assert_true(link_state_line(&s, T0 + LINK_LINES_MAX));
+    assert_int_equal(s.phase, LINK_DEAF);
+    assert_false(link_state_line(&s, T0 + LINK_LINES_MAX));
+    s = up();
+    assert_false(link_state_received(&s, LINK_BYTES_MAX, T0));
+    assert_false(link_state_received(&s, LINK_BYTES_MAX, T0 + CHANNEL_BAD_LINES_WINDOW_USEC));
+    assert_true(link_state_received(&s, 1, T0 + CHANNEL_BAD_LINES_WINDOW_USEC + 1));
+    assert_int_equal(s.phase, LINK_DEAF);
+    assert_int_equal(link_state_timer(&s, T0 + 1 + 2 * CHANNEL_BAD_LINES_WINDOW_USEC), LINK_LISTEN);
+    /* A new connection begins anew. */
+    s = up();
+    assert_false(link_state_received(&s, LINK_BYTES_MAX, T0));
+    link_state_opened(&s, T0);
+    assert_false(link_state_received(&s, LINK_BYTES_MAX, T0));
+}
+
 static void test_host_that_does_not_read(void **state)
 {
     struct link_state s = up();
@@ -201,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_keepalive),
         cmocka_unit_test(test_no_ping_while_it_speaks),
         cmocka_unit_test(test_too_many_bad_lines),
+        cmocka_unit_test(test_too_many_lines_or_bytes),
         cmocka_unit_test(test_few_bad_lines_are_forgotten),
         cmocka_unit_test(test_host_that_does_not_read),
         cmocka_unit_test(test_renewed),
