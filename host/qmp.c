@@ -52,6 +52,7 @@ struct qmp {
     struct pending pending[PENDING_MAX]; /* in the order sent */
     unsigned n_pending;
 
+    /* Over all connections: one that is flooded is made again. */
     struct fault_window faults;
     struct fault_window lines;
     struct fault_window bytes;
@@ -304,7 +305,6 @@ static void on_connected(int fd, void *userdata)
     /* Of a listening socket's owner: QEMU, when it has made the socket itself. */
     q->peer = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ? 0 : cred.pid;
     q->state = QMP_GREETED;
-    q->faults = q->lines = q->bytes = (struct fault_window){ 0 };
     q->greeting_deadline = now_usec() + q->timeout;
     r = stream_new(q->event, fd, QMP_LINE_MAX, OUT_MAX, &stream_callbacks, q, &q->stream);
     if (r < 0) {

@@ -160,6 +160,27 @@ def test_floods(rig, pair):
     wait_until(lambda: flat(before, held(rig.process)), 10, 'nothing is left of it')
 
 
+@malice('a QMP peer answers what it is asked, floods long lines until it is left, and does so again each time it is connected to',
+        'its limit counts over all of its connections')
+def test_floods_over_new_connections(rig, pair):
+    good, bad = pair
+    line = json.dumps({'event': 'X', 'data': {'x': ['y'] * 15000}, 'timestamp': {}}).encode() + b'\r\n'
+    sent, connections, asked, end = 0, 0, 0, time.monotonic() + 6
+    while time.monotonic() < end:
+        if len(bad.qemu.queries()) == asked:
+            time.sleep(0.02)
+            continue
+        asked, connections = len(bad.qemu.queries()), connections + 1
+        try:
+            while time.monotonic() < end:
+                bad.qemu.send(line)
+                sent += len(line)
+        except OSError:
+            pass  # it was left
+    assert connections > 0 and 16 * MIB < sent < 48 * MIB, (connections, sent)
+    good.is_served()
+
+
 @pytest.mark.parametrize('way', ('stall', 'close', 'wrong-id', 'no-id', 'garbage', 'list', 'error'))
 @malice('a QMP peer does not answer, closes in the middle, or answers another id, whatever it is asked',
         'nothing is granted, its guest is refused at once or in time, others are served')
