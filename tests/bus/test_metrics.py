@@ -11,12 +11,15 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.matrix import malice
 
 from .conftest import BUILD, REPO
 from .host_peers import HostRig
@@ -355,6 +358,32 @@ def test_scrapers_in_a_loop_cost_a_tenth_of_the_time(rig):
             scraper.wait(5)
             scraper.stdout.close()
     assert 0.005 < share - idle < 0.1, (share, idle)
+
+
+@malice('a client of the metrics sends empty lines without end, over four connections that it makes again',
+        'a tenth of the time at most goes into it')
+def test_empty_lines_cost_a_tenth_of_the_time(rig):
+    rig.up()
+    wait_until(lambda: rig.value('vmtide_vms') == 1, 5, 'it answers')
+    sent, end = [0] * 4, time.monotonic() + 4
+
+    def flood(i):
+        while time.monotonic() < end:
+            try:
+                with socket.create_connection(('127.0.0.1', rig.port), 5) as client:
+                    client.settimeout(1)
+                    while time.monotonic() < end:
+                        sent[i] += client.send(b'\r\n' * 8192)
+            except OSError:
+                pass  # it was left
+    cpu, begin = rig.cpu(), time.monotonic()
+    threads = [threading.Thread(target=flood, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    share = (rig.cpu() - cpu) / (time.monotonic() - begin)
+    assert sum(sent) > MIB and share < 0.1, (sum(sent), share)
 
 
 def test_without_descriptors_it_waits(rig):

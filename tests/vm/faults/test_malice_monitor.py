@@ -191,7 +191,7 @@ LOOK = r'''#!/bin/sh
 timeout 1 head -c 1 /etc/os-release >/dev/null && echo "may read"
 [ "$(stat -c %u /proc/$$)" = "$(id -u)" ] && echo "may see itself"
 busctl --timeout=10 call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus GetId >/dev/null && echo "may call"
-for f in / /etc /usr /boot /var /var/lib/vmtide /var/log /home /root /run /run/vmtide /run/systemd /sys/fs/cgroup \
+for f in / /etc /usr /boot /var /var/lib/vmtide /var/lib/vmtide-host /run/vmtide-host /var/log /home /root /run /run/vmtide /run/systemd /sys/fs/cgroup \
     /sys/fs/cgroup/user.slice /proc/sys/vm /opt /srv; do
     (: >"$f/taken") 2>/dev/null && echo "wrote $f"
 done
@@ -300,6 +300,34 @@ def test_the_actuators_sandbox_from_inside(stage):
     for wanted in (*MAY, *ITS_OWN, 'looked'):
         assert wanted in seen, (wanted, seen)
     more = [line for line in seen if line not in (*MAY, *ITS_OWN, 'looked') and not re.fullmatch(BY_NAME, line)]
+    assert more == [], more
+    look_outside(stage.guest)
+    goes_on(stage)
+
+
+# It has a VM that is not there: enough for the unit to start.
+HOST_CONF = '[Host]\nHostReserve=256M\n[VM none]\nChannel=/run/none/channel\nQMP=/run/none/qmp\nDevice=vm0\n'
+HOSTS_OWN = ('wrote /var/lib/vmtide-host', 'wrote /run/vmtide-host')
+
+
+@malice('a host daemon that was taken over looks around: files, devices, processes, the network, the bus',
+        'no network, no home, no device; of the files its own state, of others\' processes that they are there')
+def test_the_host_daemons_sandbox_from_inside(stage):
+    """The unit of the host in a guest: it is the same file, and the same systemd."""
+    put_look(stage, 'monitor')
+    stage.guest.write('/etc/vmtide/host.conf', HOST_CONF)
+    try:
+        with taken(stage, 'host') as daemon:
+            seen = daemon.start('/usr/local/bin/look').wait(120).splitlines()
+            # Without it the unit is not started again.
+            stage.guest.check('rm -f /etc/vmtide/host.conf /var/lib/vmtide-host/taken')
+    finally:
+        stage.guest.check('rm -f /etc/vmtide/host.conf; systemctl stop vmtide-host')
+    for wanted in (*MAY, *HOSTS_OWN, 'looked'):
+        assert wanted in seen, (wanted, seen)
+    # QEMU's memory is read from its folder in /proc, so that others' processes are seen.
+    assert any(line.startswith('process ') for line in seen), seen
+    more = [line for line in seen if line not in (*MAY, *HOSTS_OWN, 'looked') and not line.startswith('process ')]
     assert more == [], more
     look_outside(stage.guest)
     goes_on(stage)
