@@ -78,7 +78,8 @@ enum link_act link_state_message(struct link_state *s, const struct channel_mess
     return LINK_BAD;
 }
 
-/* The same window for each kind of n things. True: there are more than max, and nobody listens for a time. */
+/* Counts n in a window. Returns true when the count exceeds max; the link then ignores the host for a time.
+ */
 static bool count(struct link_state *s, struct fault_window *w, size_t n, uint32_t max, uint64_t now)
 {
     if (s->phase == LINK_DEAF ||

@@ -16,8 +16,9 @@
 #define LINK_KEEPALIVE_USEC (30 * USEC_PER_SEC)
 #define LINK_PONG_USEC (5 * USEC_PER_SEC)
 
-/* A host speaks when a size changes and when it is asked, some 100 times a second. More lines or bytes than
- * these in CHANNEL_BAD_LINES_WINDOW_USEC are a flood; so many lines cost some 0.1 s of CPU time. */
+/* A host sends a line for each change of the size and for each request, some 100 per second. More lines or
+ * bytes than these in CHANNEL_BAD_LINES_WINDOW_USEC are a flood; that many lines cost some 0.1 s of CPU time.
+ */
 #define LINK_LINES_MAX 20000u
 #define LINK_BYTES_MAX (4u * 1024 * 1024)
 
@@ -71,7 +72,7 @@ void link_state_closed(struct link_state *s, uint64_t now);
 enum link_act link_state_message(struct link_state *s, const struct channel_message *m, uint64_t now);
 /* A bad line came in; true: it is one too many, stop listening. */
 bool link_state_bad(struct link_state *s, uint64_t now);
-/* The same for any line, an empty one too, and for n bytes, whether lines or not. */
+/* The same for each line, including empty ones, and for n bytes received. */
 bool link_state_line(struct link_state *s, uint64_t now);
 bool link_state_received(struct link_state *s, size_t n, uint64_t now);
 /* A welcome is wanted once more. */

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "listener.h"
 #include "bus-filter.h"
+#include "listener.h"
 #include "log.h"
 #include "service.h"
 #include "unix-socket.h"

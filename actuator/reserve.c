@@ -7,13 +7,12 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
+#include "headroom.h"
 #include "log.h"
 #include "meminfo.h"
 #include "names.h"
 #include "service.h"
 
-/* The monitor's smallest headroom, when no guard says a larger one. */
-#define HEADROOM_MIN MIB(256)
 #define FD_NAME "reservation-"
 /* How often the memory in use is measured while a reservation has a base. */
 #define LOOK_USEC (5 * USEC_PER_SEC)

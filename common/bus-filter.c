@@ -5,8 +5,8 @@
 
 #define PROPERTIES "org.freedesktop.DBus.Properties"
 
-/* Returns the length of the longest string among the arguments, of a variant's string too. The message is
- * read from its begin afterwards. */
+/* Returns the length of the longest string among the arguments, including a string in a variant. Rewinds the
+ * message. */
 static size_t find_longest(sd_bus_message *m)
 {
     const char *contents, *text;
@@ -37,12 +37,12 @@ int bus_filter(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
     len = strlen(path ?: "");
     if (len > BUS_NAME_MAX)
         return sd_bus_error_setf(ret_error, SD_BUS_ERROR_INVALID_ARGS,
-                "object path of %zu bytes: at most %u are served", len, BUS_NAME_MAX);
+                "the object path has %zu bytes, the limit is %u", len, BUS_NAME_MAX);
     if (!sd_bus_message_is_method_call(m, PROPERTIES, NULL))
         return 0;
     len = find_longest(m);
     if (len > BUS_NAME_MAX)
         return sd_bus_error_setf(ret_error, SD_BUS_ERROR_INVALID_ARGS,
-                "string of %zu bytes: at most %u are served in a call of " PROPERTIES, len, BUS_NAME_MAX);
+                "a string has %zu bytes, the limit in calls of " PROPERTIES " is %u", len, BUS_NAME_MAX);
     return 0;
 }

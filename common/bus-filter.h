@@ -3,12 +3,12 @@
 
 #include <systemd/sd-bus.h>
 
-/* Names of the D-Bus specification have at most 255 bytes. Object paths have no limit there; ours stay below.
+/* The limit of the D-Bus specification for names. It has none for object paths; those of vmtide are shorter.
  */
 #define BUS_NAME_MAX 255u
 
-/* For sd_bus_add_filter(), before any object is added: replies InvalidArgs to calls with an object path of
- * more than 255 bytes, and to calls of org.freedesktop.DBus.Properties with a string of more. sd-bus itself
- * repeats these in its error replies: a few names of 12 MB end the connection for lack of memory, or fill the
+/* For sd_bus_add_filter(), before any object is added: replies InvalidArgs to a call whose object path has
+ * more than 255 bytes, and to a call of org.freedesktop.DBus.Properties with a longer string. sd-bus would
+ * copy these into its error reply: a few names of 12 MB exhaust the data limit of the process or fill its
  * write queue. */
 int bus_filter(sd_bus_message *m, void *userdata, sd_bus_error *ret_error);

@@ -26,7 +26,7 @@ int bytes_add(uint64_t a, uint64_t b, uint64_t *ret);
 int bytes_mul(uint64_t a, uint64_t b, uint64_t *ret);
 int bytes_round_up(uint64_t bytes, uint64_t block, uint64_t *ret);
 
-/* a + b, UINT64_MAX when that does not fit. */
+/* Returns a + b, or UINT64_MAX on overflow. */
 static inline uint64_t bytes_add_up(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;

@@ -24,6 +24,6 @@ struct fault_window {
     uint32_t count;
 };
 bool fault_window_add(struct fault_window *w, uint32_t max, uint64_t window_usec, uint64_t now);
-/* The same for n at a time (bytes of one read). */
+/* Counts n faults at once, such as the bytes of a read. */
 bool fault_window_add_many(
         struct fault_window *w, uint32_t n, uint32_t max, uint64_t window_usec, uint64_t now);

@@ -8,8 +8,8 @@
 struct stream;
 
 struct stream_ops {
-    /* n bytes were read (at most 64 KiB), before their lines are passed on. The stream may be paused or freed
-     * from inside, which drops them. Optional: a peer that sends no line at all is limited here. */
+    /* Called for each read of n bytes (at most 64 KiB), before line(). Pausing or freeing the stream from
+     * inside drops these bytes. Optional; limits a peer that sends no complete line. */
     void (*received)(struct stream *s, size_t n, void *userdata);
     /* len bytes, NUL-terminated, without newline. The stream may be freed from inside (the rest of the input
      * is then dropped). */

@@ -3,8 +3,8 @@
 
 #include <glib.h>
 
-/* Control characters of C0 and C1, DEL, marks of direction and other format characters, line and paragraph
- * separators move the cursor or the text around them. */
+/* Excludes the characters that move the cursor or reorder text: control characters (C0, DEL, C1), format
+ * characters such as bidirectional marks, and line and paragraph separators. */
 static bool is_printable(gunichar c)
 {
     GUnicodeType type = g_unichar_type(c);

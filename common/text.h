@@ -3,12 +3,11 @@
 
 #include "macro.h"
 
-/* Whether a text may go to logs, terminals and listeners: no control characters (C0, DEL, C1), no format
- * characters, no line or paragraph separators. text is valid UTF-8. */
+/* Whether a text may be logged, printed or signalled: it has no control characters (C0, DEL, C1), no format
+ * characters, and no line or paragraph separators. text must be valid UTF-8. */
 bool text_is_printable(const char *text);
 
-/* Replaces each byte of what is not printable, or no UTF-8, by '?'. For text that another program has made.
- */
+/* Replaces each byte of an unprintable character or of invalid UTF-8 by '?'. For text from other programs. */
 void text_mask(char *text);
 
 /* What an error quotes of a text: at most 32 bytes, in whole characters. Half of one would not be UTF-8, and

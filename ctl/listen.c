@@ -9,7 +9,7 @@
 #include "terminal.h"
 
 #define BUS_NAME "org.freedesktop.DBus"
-/* A unique name has at most as many bytes. */
+/* A bus name has at most 255 bytes. */
 #define OWNER_MAX 256
 
 struct listener {
@@ -54,7 +54,8 @@ static int print_json(sd_bus_message *m, json_t *arguments)
     return line ? terminal_print_json(line, true) : -ENOMEM;
 }
 
-/* A signal may be sent to one client by anybody; only the owner's of the daemon's name counts. */
+/* Any bus client may send a signal to this one; vmtidectl prints only those of the owner of the daemon's
+ * name. */
 static bool is_from_owner(const struct listener *l, sd_bus_message *m)
 {
     const char *sender = sd_bus_message_get_sender(m);
@@ -75,7 +76,7 @@ static int on_signal(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
     r = message_all_to_json(m, &arguments);
     if (r == -EOPNOTSUPP || r == -EBADMSG || r == -ENXIO) {
-        log_warning("%s: signal %s has arguments that cannot be read, skipped", daemon_of(m),
+        log_warning("%s: signal %s has unsupported arguments, ignored", daemon_of(m),
                 sd_bus_message_get_member(m));
         return 0;
     }
@@ -104,7 +105,8 @@ static int on_owner(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return 0;
 }
 
-/* Nobody has the name yet: on_owner() tells who takes it. */
+/* Asks the bus daemon for the present owner. on_owner() handles each later one, also when the name has none
+ * yet. */
 static int ask_owner(struct listener *l, const struct client_daemon *d)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;

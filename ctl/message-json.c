@@ -6,7 +6,7 @@
 
 #include "text.h"
 
-/* Of all that the daemons and others on the bus have said, for terminals and for --json. */
+/* Masks each string and key of a message, so that neither a terminal nor --json gets control characters. */
 static char *copy_masked(const char *text)
 {
     char *copy = g_strdup(text);

@@ -32,7 +32,7 @@ struct backend_ops {
 
 struct backend_class {
     void (*free)(struct backend *b);
-    /* It is certain that no QEMU is there. False when that is not known. */
+    /* Whether certainly no QEMU is running. False when that is unknown. */
     bool (*absent)(const struct backend *b);
     /* -ENOTCONN: not ready; -EBUSY: too many without an answer. device and value as qmp_format(). */
     int (*send)(struct backend *b, enum qmp_command command, const char *device, uint64_t value);

@@ -18,7 +18,7 @@ struct dial {
     void *userdata;
     sd_event_source *timer;
     uint64_t delay;
-    int error; /* of the last try, 0: none */
+    int error; /* negative errno of the last attempt, 0: it succeeded */
     struct log_repeat failed;
 };
 

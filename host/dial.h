@@ -21,8 +21,8 @@ struct dial *dial_free(struct dial *d);
 int dial_start(struct dial *d);
 /* The connection was lost: connects again after a while. */
 void dial_again(struct dial *d);
-/* Nobody listened when it was last tried: there is no socket, or nobody at it. A peer that hangs with its
- * queue full is there. */
+/* Whether the last attempt found no socket, or no listener on it. A peer that hangs with a full queue is a
+ * listener. */
 bool dial_is_refused(const struct dial *d);
 /* The peer has spoken: the next loss is followed by the shortest wait. */
 void dial_succeeded(struct dial *d);

@@ -13,7 +13,7 @@
 #define OUT_MAX (64UL * 1024)
 /* A guest asks 10 times a second and says its stats on level changes: more lines than these are a flood. */
 #define LINES_MAX 2000u
-/* As many lines have 2 KiB on average; half of the longest. */
+/* That many lines of half the maximum length. */
 #define BYTES_MAX (4u * 1024 * 1024)
 /* It connects when it starts, and every 250 ms while that fails. */
 #define ENTRIES_MAX 100u

@@ -22,11 +22,10 @@ struct entry {
     struct vm_settings configured;
     struct vm_settings settings; /* in force: limits and weight may have been set at run time */
     uint64_t qmp_timeout;
-    uint64_t promised;   /* its part of the host's sum */
-    uint64_t remembered; /* what the file has, or is to have until QEMU answers */
-    bool claims;         /* it stands among the host's claimants */
-    bool wanted;         /* the configuration that is being applied has it */
-    bool ended;          /* a domain that runs no more */
+    uint64_t promised; /* its part of the host's sum */
+    bool claims;       /* it stands among the host's claimants */
+    bool wanted;       /* the configuration that is being applied has it */
+    bool ended;        /* libvirt has reported that the domain does not run */
 };
 
 struct host {
@@ -47,13 +46,13 @@ struct host {
     GHashTable *by_name;          /* name → struct entry, both borrowed from entries */
     GPtrArray *claimants;         /* of struct entry, borrowed: those who may claim memory */
     unsigned __int128 promised;   /* sum over entries; each may be up to UINT64_MAX */
-    unsigned __int128 unlisted;   /* sum over what is remembered of domains, until libvirt has listed them */
+    unsigned __int128 unlisted;   /* sum of the recorded promises of domains, until libvirt has listed them */
     bool listed;
     GArray *shares; /* of struct share_vm */
     struct overrides *overrides;
-    char *promises;         /* file of remembered; NULL: none */
-    GHashTable *remembered; /* name → uint64_t, what the file has */
-    sd_event_source *save;  /* when it is written next */
+    char *promises;         /* path of the file of promises; NULL: none */
+    GHashTable *remembered; /* the contents of that file: name → uint64_t *, bytes */
+    sd_event_source *save;  /* timer of the next write */
     struct log_repeat log_save;
     const struct host_ops *ops;
     void *userdata;
@@ -70,11 +69,11 @@ struct host {
 /* What the VM has and claims goes into the sums; it leaves them. */
 void entry_changed(struct entry *e);
 void entry_forget(struct entry *e);
-/* What the VM was promised when it was last known, 0 without a record. */
+/* The recorded promise of a VM (bytes), 0 without a record. */
 uint64_t host_remembered(const struct host *h, const char *name);
-/* Keeps that for the next VM of this name. */
+/* Records the promise of a VM that is being removed, for the next VM of this name. */
 void entry_remember(const struct entry *e);
-/* Domains may have come, or been listed. */
+/* Sums up the recorded promises of domains anew, after the VMs or libvirt's list have changed. */
 void host_count_unlisted(struct host *h);
 /* For vm_new(). */
 extern const struct vm_ops host_vm_ops;

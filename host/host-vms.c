@@ -117,7 +117,7 @@ static int add_vm(struct host *h, const struct host_config *c, const struct vm_c
     e->wanted = true;
     entry_take_overrides(e);
     options.settings = e->settings;
-    options.remembered = e->remembered = host_remembered(h, vm->name);
+    options.remembered = host_remembered(h, vm->name);
     r = vm_new(h->event, &options, &host_vm_ops, e, &e->vm);
     if (r < 0) {
         entry_free(e);

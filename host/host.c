@@ -10,12 +10,12 @@
 /* Those who wait for room look at numbers of up to this age: with many of them the host is not read for each.
  */
 #define STALE_USEC (500 * USEC_PER_MSEC)
-/* Those who ask look at numbers of up to this age for each VM: to read a QEMU's statm takes some 2 us, so
- * that no more than a twelfth of the time goes into it, however many ask. 1,000 VMs: 25 ms. What was granted
- * since is taken off exactly. */
+/* A request uses numbers of up to this age for each VM: reading a statm takes some 2 µs, so that at most a
+ * twelfth of the time goes into it at any rate of requests. 1,000 VMs: 25 ms. Later grants are subtracted
+ * exactly. */
 #define STALE_VM_USEC 25u
-/* A QEMU with shared memory needs files of its cgroup too, whose cost depends on the kernel: the CPU time of
- * the last reading is measured, and the numbers are kept for so many times as long. */
+/* With shared memory the daemon also reads files of QEMU's cgroup, whose cost depends on the kernel. It
+ * measures the CPU time of a reading and uses the numbers for this many times as long. */
 #define STALE_PARTS 12u
 /* How often the host's own pressure is looked at, and how often while somebody lacks memory. */
 #define LOOK_USEC (10 * USEC_PER_SEC)
@@ -23,8 +23,8 @@
 /* From a refusal to the first look: others that are refused in the same moment count too. */
 #define LOOK_SOON_USEC (100 * USEC_PER_MSEC)
 
-/* What the VMs are promised is written this long after it has changed by so much: a QEMU that touches its
- * memory changes it all the time. */
+/* The file of promises is written this long after a promise has changed by this much; each page that a guest
+ * touches changes its promise. */
 #define SAVE_USEC USEC_PER_SEC
 #define SAVE_LEAST MIB(16)
 
@@ -56,7 +56,7 @@ uint64_t host_remembered(const struct host *h, const char *name)
 
 static void remember(const struct entry *e)
 {
-    uint64_t bytes = !e->vm ? e->remembered : e->ended ? 0 : vm_promised(e->vm);
+    uint64_t bytes = e->ended ? 0 : vm_promised(e->vm);
 
     g_hash_table_insert(e->host->remembered, g_strdup(e->configured.name), g_memdup2(&bytes, sizeof(bytes)));
 }
@@ -66,7 +66,7 @@ static gboolean has_no_vm(void *name, void *bytes, void *userdata)
     return host_entry(userdata, name) == NULL;
 }
 
-/* It may be a domain of libvirt's, which is a VM only while libvirt says that it runs. */
+/* Whether the name may be that of a domain which libvirt has not reported as running. */
 static gboolean is_unlisted(void *name, void *bytes, void *userdata)
 {
     const struct host *h = userdata;
@@ -77,25 +77,21 @@ static gboolean is_unlisted(void *name, void *bytes, void *userdata)
 
 static void save_promises(struct host *h)
 {
-    int r;
+    g_autofree char *error = NULL;
 
     (void)sd_event_source_set_enabled(h->save, SD_EVENT_OFF);
     if (!h->promises)
         return;
-    for (unsigned i = 0; i < h->entries->len; i++) {
-        struct entry *e = g_ptr_array_index(h->entries, i);
-
-        remember(e);
-        e->remembered = host_remembered(h, e->configured.name);
-    }
-    /* Domains of libvirt appear later: their records stay, as long as there is room. */
+    for (unsigned i = 0; i < h->entries->len; i++)
+        remember(g_ptr_array_index(h->entries, i));
+    /* The record of a domain stays until libvirt has listed the domain, within the limit of the file. */
     if (g_hash_table_size(h->remembered) > VMS_MAX)
         (void)g_hash_table_foreach_remove(h->remembered, has_no_vm, h);
-    r = promise_store_write(h->promises, h->remembered);
-    if (r < 0)
+    if (promise_store_write(h->promises, h->remembered, &error) < 0)
         log_repeated(&h->log_save, now_usec(), LOG_WARNING,
-                "cannot write %s: %s; after a restart a VM counts nothing as promised until its QEMU answers",
-                h->promises, strerror(-r));
+                "cannot write %s: %s; after a restart no memory counts as promised to a VM until its QEMU "
+                "replies",
+                h->promises, error);
 }
 
 static int on_save(sd_event_source *source, uint64_t usec, void *userdata)
@@ -114,8 +110,8 @@ static void save_soon(struct host *h)
     (void)sd_event_source_set_enabled(h->save, SD_EVENT_ONESHOT);
 }
 
-/* After a restart libvirt may not answer for long: what is remembered of domains counts until it has listed
- * them. Those that it does not list have ended. */
+/* After a restart libvirtd may hang: the recorded promises of domains count until libvirt has listed the
+ * running domains. A domain that it does not list has ended. */
 void host_count_unlisted(struct host *h)
 {
     const uint64_t *bytes;
@@ -144,10 +140,10 @@ void entry_remember(const struct entry *e)
 
 void entry_changed(struct entry *e)
 {
-    uint64_t promised = vm_promised(e->vm);
+    uint64_t promised = vm_promised(e->vm), saved = host_remembered(e->host, e->configured.name);
 
     update_entry(e, promised, vm_claims(e->vm));
-    if (MAX_OF(promised, e->remembered) - MIN_OF(promised, e->remembered) >= SAVE_LEAST)
+    if (MAX_OF(promised, saved) - MIN_OF(promised, saved) >= SAVE_LEAST)
         save_soon(e->host);
 }
 
@@ -181,14 +177,14 @@ static void read_entries(struct host *h)
         struct entry *e = g_ptr_array_index(h->entries, i);
         pid_t process = vm_process(e->vm);
 
-        /* A process that serves two VMs has touched its memory for one of them. */
+        /* The memory of a process that serves two VMs counts for one of them. */
         vm_read_memory(e->vm, process > 0 && g_hash_table_add(h->processes, GINT_TO_POINTER(process)));
         entry_changed(e);
     }
     h->read_cost = sub_floor(cpu_usec(), begun);
 }
 
-/* Up to which age numbers are used. */
+/* The maximum age (µs) at which the numbers of the host are used. */
 static uint64_t stale_usec(const struct host *h, bool fresh)
 {
     uint64_t usec = fresh ? MIN_OF(STALE_VM_USEC * (uint64_t)h->entries->len, STALE_USEC) : STALE_USEC;

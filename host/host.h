@@ -12,7 +12,7 @@
 struct host;
 
 /* config is kept. procfs: where meminfo and PID/statm are. overrides: file of limits that were set to stay,
- * NULL: none. promises: file of what the VMs were promised, NULL: none. */
+ * NULL: none. promises: file of the memory promised to each VM, NULL: none. */
 int host_new(sd_event *event, struct host_config *config, const char *procfs, const char *overrides,
         const char *promises, struct host **ret);
 struct host *host_free(struct host *h);

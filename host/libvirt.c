@@ -113,7 +113,7 @@ static int domain_send(struct backend *b, enum qmp_command command, const char *
     return 0;
 }
 
-/* There is a backend while libvirt has said that the domain runs. */
+/* A domain has a backend only while libvirt reports it as running. */
 static bool domain_absent(const struct backend *b)
 {
     return false;

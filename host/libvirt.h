@@ -15,7 +15,7 @@ struct libvirt_ops {
     void (*runs)(const char *name, const struct domain_info *info, void *userdata);
     /* It does not run any more. */
     void (*gone)(const char *name, void *userdata);
-    /* All that run have been told of. */
+    /* libvirt has listed the running domains; runs() was called for each. */
     void (*listed)(void *userdata);
     /* After one or more of these. */
     void (*settled)(void *userdata);

@@ -67,7 +67,7 @@ static int parse_options(struct host_program *p, int argc, char **argv)
         { "limits-state", 0, 0, G_OPTION_ARG_FILENAME, &p->limits_saved,
                 "Where limits that were set to stay are kept (default " OVERRIDES_PATH ")", "FILE" },
         { "promises-state", 0, 0, G_OPTION_ARG_FILENAME, &p->promises_saved,
-                "Where it is kept what the VMs were promised (default " PROMISE_STORE_PATH ")", "FILE" },
+                "File of the memory promised to each VM (default " PROMISE_STORE_PATH ")", "FILE" },
         { "procfs", 0, 0, G_OPTION_ARG_FILENAME, &p->procfs,
                 "Where meminfo and PID/statm are read (default /proc; another one is for tests)", "DIR" },
         { NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL },

@@ -9,7 +9,7 @@
 #include "log.h"
 #include "macro.h"
 
-/* A name has at most 63 bytes, a number 19 digits. */
+/* For each VM: a name of at most 63 bytes, a number of at most 19 digits, and JSON's punctuation. */
 #define FILE_MAX (VMS_MAX * 128UL)
 
 char *promise_store_format(GHashTable *promised)
@@ -28,7 +28,7 @@ char *promise_store_format(GHashTable *promised)
     (void)json_object_set_new(root, "promised", values);
     text = json_dumps(root, JSON_ENSURE_ASCII | JSON_SORT_KEYS | JSON_COMPACT);
     json_decref(root);
-    copy = g_strdup(text ?: "");
+    copy = g_strdup(text);
     free(text);
     return copy;
 }
@@ -92,17 +92,18 @@ GHashTable *promise_store_read(const char *path)
     if (r >= 0)
         return promised;
     if (r != -ENOENT)
-        log_warning("cannot use %s: %s; a VM counts nothing as promised until its QEMU answers", path,
+        log_warning("cannot use %s: %s; until their QEMUs reply, no memory counts as promised to VMs", path,
                 strerror(-r));
     return make_table();
 }
 
-int promise_store_write(const char *path, GHashTable *promised)
+int promise_store_write(const char *path, GHashTable *promised, char **ret_error)
 {
     g_autofree char *text = promise_store_format(promised);
     g_autoptr(GError) error = NULL;
 
-    if (g_file_set_contents(path, text, -1, &error))
+    if (text && g_file_set_contents(path, text, -1, &error))
         return 0;
-    return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT) ? -ENOENT : -EIO;
+    *ret_error = g_strdup(error ? error->message : strerror(ENOMEM));
+    return text ? -EIO : -ENOMEM;
 }

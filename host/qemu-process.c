@@ -8,7 +8,7 @@
 #include "fields.h"
 #include "procfile.h"
 
-/* Less than this is the mapped program and its libraries (some 40 MiB): the cgroup is not read for it. */
+/* The mapped program and its libraries have some 40 MiB: below this limit the cgroup is not read. */
 #define SHARED_LEAST MIB(64)
 /* memory.stat has some 60 lines of 30 bytes. */
 #define STAT_MAX (16UL * 1024)
@@ -76,7 +76,7 @@ static int read_at(int folder_fd, const char *name, char *buf, size_t size)
     return fd < 0 ? -errno : procfile_read_fd(fd, buf, size, &len);
 }
 
-/* The value in the line "NAME VALUE". -ENOENT: there is none. */
+/* Finds the value in the line "NAME VALUE". -ENOENT: no such line. */
 static int find_value(const char *text, const char *name, uint64_t *ret)
 {
     size_t len = strlen(name);
@@ -101,13 +101,13 @@ static int find_path(char *text, char **ret)
         if (strncmp(line, "0::/", 4) != 0)
             continue;
         *ret = line + 3;
-        /* The root cgroup is nobody's own. Outside of this cgroup namespace a path begins with "/..". */
+        /* The root cgroup belongs to no process alone. Outside of this cgroup namespace a path has "/..". */
         return streq(*ret, "/") || strstr(*ret, "/..") ? -EXDEV : 0;
     }
     return -ENOENT;
 }
 
-/* libvirt's scope for a VM: cuts what is below it off. Only root makes cgroups in machine.slice. */
+/* Cuts a path below the scope of a libvirt VM to that scope. Only root creates cgroups in machine.slice. */
 static bool cut_to_scope(char *path)
 {
     char *end;
@@ -133,7 +133,7 @@ static bool is_alone(const struct qemu_process *p, int cgroup_fd)
            find_value(stat, "nr_descendants", &below) >= 0 && below == 0;
 }
 
-/* Looked up anew each time: the process may be moved, and others may be moved to its cgroup. */
+/* Opens the cgroup each time, since root may move this process, or others to its cgroup. */
 static int open_own_cgroup(const struct qemu_process *p)
 {
     _cleanup_close_ int fd = -EBADF;
@@ -158,7 +158,7 @@ static int open_own_cgroup(const struct qemu_process *p)
     return scope || is_alone(p, fd) ? TAKE_FD(fd) : -EXDEV;
 }
 
-/* What the VM's own cgroup is charged for shared memory. */
+/* Reads the shared memory (bytes) that the VM's own cgroup is charged for. */
 static int read_shmem(const struct qemu_process *p, uint64_t *ret)
 {
     _cleanup_close_ int fd = open_own_cgroup(p);
@@ -188,7 +188,7 @@ static int read_statm(const struct qemu_process *p, uint64_t *ret_resident, uint
         return -EBADMSG;
     if (size == 0)
         return -ESRCH;
-    /* The kernel sums counters that it does not read at once. */
+    /* The kernel does not read its counters at one moment, so shared may exceed resident. */
     r = pages_to_bytes(resident, &bytes);
     if (r >= 0)
         r = pages_to_bytes(MIN_OF(shared, resident), &shared_bytes);
@@ -207,7 +207,7 @@ int qemu_process_read(struct qemu_process *p, struct qemu_memory *ret)
     if (r >= 0 && shared >= SHARED_LEAST) {
         if (read_shmem(p, &charged) < 0)
             charged = 0;
-        /* While statm can be read the number of the process is no other's: so was the cgroup. */
+        /* A readable statm shows that the PID still belonged to this process when the cgroup was read. */
         r = read_statm(p, &resident, &shared);
     }
     if (r < 0)

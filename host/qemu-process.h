@@ -5,23 +5,23 @@
 
 #include "macro.h"
 
-/* A QEMU's memory, read again and again. The files stay bound to the process: once it has ended its number
- * may belong to another process, and reading returns -ESRCH. */
+/* The memory of a QEMU process. The open files stay bound to the process: after its end the PID may belong to
+ * another process, and reading returns -ESRCH. */
 struct qemu_process;
 
 #define QEMU_CGROUPS "/sys/fs/cgroup"
 
 /* All in bytes. */
 struct qemu_memory {
-    uint64_t resident; /* RSS. A page that is mapped twice counts twice: no lower bound of what is in use */
-    uint64_t touched;  /* what MemAvailable has certainly lost to it */
-    uint64_t doubtful; /* shared pages that are left out of touched, as no cgroup vouches for them */
+    uint64_t resident; /* RSS; counts a page once for each mapping, so it may exceed the memory in use */
+    uint64_t touched;  /* memory that MemAvailable certainly no longer contains */
+    uint64_t doubtful; /* shared memory outside of touched, since the VM's own cgroup is not charged for it */
 };
 
-/* Opens PROCFS/PID; cgroups is where cgroup v2 is mounted. *ret is for qemu_process_close(). */
+/* Opens PROCFS/PID/statm. cgroups: mount point of cgroup v2. Free *ret with qemu_process_close(). */
 int qemu_process_open(const char *procfs, const char *cgroups, pid_t pid, struct qemu_process **ret);
 struct qemu_process *qemu_process_close(struct qemu_process *p);
-/* 0 for NULL. */
+/* Returns 0 for NULL. */
 pid_t qemu_process_pid(const struct qemu_process *p);
 
 /* -ESRCH: the process has ended (or is a zombie, which holds no memory); -EBADMSG: not a statm file.

@@ -17,8 +17,7 @@
  * 50 times a second at most. */
 #define FAULTS_MAX 100u
 #define LINES_MAX 5000u
-/* As many replies have 6 KiB on average; a reply about a VM with all its devices has some 10 KiB, once a
- * second. */
+/* That many lines of 6 KiB on average. A reply about all devices of a VM has some 10 KiB, once per second. */
 #define BYTES_MAX (32u * 1024 * 1024)
 #define FLOOD_WINDOW_USEC (10 * USEC_PER_SEC)
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
@@ -52,7 +51,7 @@ struct qmp {
     struct pending pending[PENDING_MAX]; /* in the order sent */
     unsigned n_pending;
 
-    /* Over all connections: one that is flooded is made again. */
+    /* These count over all connections, since the daemon reconnects after a flood. */
     struct fault_window faults;
     struct fault_window lines;
     struct fault_window bytes;

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "share.h"
 
-#include "bytes.h"
+#include "headroom.h"
 
-/* What a guest keeps for itself: as the monitor's balanced profile has it, and the slack that it leaves. */
-#define HEADROOM_SHARE 32u
-#define HEADROOM_MIN MIB(256)
-#define HEADROOM_MAX MIB(768)
+/* What a guest that is asked for memory keeps above the headroom. Less than the slack of its own shrinks
+ * (HEADROOM_SLACK), because the host asks only while another VM lacks memory. */
 #define SLACK MIB(352)
 /* A Linux memory block: less cannot be offlined. */
 #define LEAST MIB(128)
 
 uint64_t share_spare(uint64_t available, uint64_t total, uint64_t requested_size, uint64_t min_size)
 {
-    uint64_t keep = CLAMP_TO(total / HEADROOM_SHARE, HEADROOM_MIN, HEADROOM_MAX) + SLACK;
+    uint64_t keep = CLAMP_TO(total / HEADROOM_PART, HEADROOM_MIN, HEADROOM_MAX) + SLACK;
     uint64_t spare = MIN_OF(sub_floor(available, keep), sub_floor(requested_size, min_size));
 
     return bytes_round_down(spare, LEAST);

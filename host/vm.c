@@ -29,7 +29,7 @@ struct vm {
     struct qemu_process *qemu;
     struct qemu_memory memory; /* of QEMU, when last read */
     uint64_t remembered;
-    bool exited; /* QEMU was not there any more then */
+    bool exited; /* QEMU had exited when its memory was last read */
     struct vm_log log;
     struct log_repeat log_rss;
     struct log_repeat log_doubtful;
@@ -348,7 +348,7 @@ const char *vm_name(const struct vm *vm)
     return vm->state.settings.name;
 }
 
-/* Worth a line when a Linux memory block's worth is left out. */
+/* Log when at least a Linux memory block of shared memory does not count as touched. */
 #define DOUBTFUL_LEAST MIB(128)
 
 void vm_read_memory(struct vm *vm, bool own)
@@ -356,7 +356,7 @@ void vm_read_memory(struct vm *vm, bool own)
     struct qemu_memory memory = { 0 };
     int r = vm->qemu ? qemu_process_read(vm->qemu, &memory) : 0;
 
-    /* The QEMU that this was promised to has ended: one that comes later is another. */
+    /* The QEMU that had this promise has exited; a later one is a new process. */
     if (!vm_is_known(vm) && backend_absent(vm->backend))
         vm->remembered = 0;
     vm->exited = r == -ESRCH;
@@ -414,7 +414,7 @@ bool vm_is_known(const struct vm *vm)
 
 uint64_t vm_promised(const struct vm *vm)
 {
-    /* Anybody can accept a connection and stay silent: that alone counts as nothing. */
+    /* A connection alone proves nothing: any process can accept it and stay silent. */
     if (!vm_is_known(vm))
         return vm->remembered;
     if (vm->exited)

@@ -16,7 +16,7 @@ struct vm_options {
     struct libvirt *libvirt;
     const char *procfs;
     uint64_t qmp_timeout; /* µs */
-    uint64_t remembered;  /* bytes that it was promised when it was last known */
+    uint64_t remembered;  /* recorded promise (bytes), which counts until QEMU replies */
 };
 
 struct vm_ops {
@@ -34,16 +34,16 @@ struct vm *vm_free(struct vm *vm);
 void vm_configure(struct vm *vm, const struct vm_settings *settings);
 
 const char *vm_name(const struct vm *vm);
-/* Whose memory is read, also while QEMU is silent. 0: nobody's. */
+/* PID of the process whose memory is read, also while QEMU does not reply; 0: none. */
 pid_t vm_process(const struct vm *vm);
-/* Reads QEMU's memory anew, for vm_promised(). own: no other VM has the same process, whose memory would
- * count for both. */
+/* Reads QEMU's memory for vm_promised(). own: false when another VM has the same process, whose memory then
+ * counts for that VM alone. */
 void vm_read_memory(struct vm *vm, bool own);
-/* Bytes that were granted to it and that MemAvailable still counts as free: what it may have, less what
- * QEMU had certainly touched when that was last read. Until QEMU has answered: what it was promised
- * when it was last known, nothing when no QEMU is there. */
+/* Returns the granted bytes that MemAvailable still contains: boot memory and size, less the memory that QEMU
+ * had certainly touched at the last read. Until QEMU has replied this is the recorded promise, or 0 when
+ * certainly no QEMU is running. */
 uint64_t vm_promised(const struct vm *vm);
-/* Whether its QEMU has given its numbers since the daemon runs. */
+/* Whether QEMU has reported the VM's sizes since the daemon started. */
 bool vm_is_known(const struct vm *vm);
 /* Its share has a claim, or had one that has come to its end by itself. */
 bool vm_claims(const struct vm *vm);

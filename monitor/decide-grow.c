@@ -171,7 +171,7 @@ static uint64_t find_wanted_step(
         const struct decide_state *s, const struct decide_view *v, enum decide_why why)
 {
     uint64_t block = v->sample->memory_block_size;
-    uint64_t deficit = sub_floor(v->headroom + DECIDE_SLACK + v->uncovered, v->projected);
+    uint64_t deficit = sub_floor(v->headroom + HEADROOM_SLACK + v->uncovered, v->projected);
     uint64_t most = v->available < v->headroom / 2 ? STEP_STREAK_SHORT_MAX : STEP_STREAK_MAX;
     uint64_t streak = MIN_OF(block * 2 << MIN_OF(s->streak, 8), MAX_OF(most, block));
     uint64_t wanted;

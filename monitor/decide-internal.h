@@ -2,9 +2,7 @@
 #pragma once
 
 #include "decide.h"
-
-/* A grow and a shrink leave this much above the headroom, so that the next grow is not due at once. */
-#define DECIDE_SLACK MIB(512)
+#include "headroom.h"
 
 /* The kernel accounts the last pages of an unplug up to this long after its end. */
 #define DECIDE_AFTERMATH_USEC (500 * USEC_PER_MSEC)

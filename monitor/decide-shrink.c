@@ -37,7 +37,7 @@
 
 uint64_t decide_total_to_keep(const struct decide_view *v, uint64_t peak)
 {
-    return peak + v->headroom + v->headroom / 8 + DECIDE_SLACK;
+    return peak + v->headroom + v->headroom / 8 + HEADROOM_SLACK;
 }
 
 uint64_t decide_min_spare(const struct decide_view *v)

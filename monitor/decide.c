@@ -63,7 +63,7 @@ static const struct {
     uint64_t headroom_part;
 } profiles[_DECIDE_PROFILE_MAX] = {
     [DECIDE_CONSERVATIVE] = { 30 * USEC_PER_SEC, 16 },
-    [DECIDE_BALANCED] = { 4500 * USEC_PER_MSEC, 32 },
+    [DECIDE_BALANCED] = { 4500 * USEC_PER_MSEC, HEADROOM_PART },
     [DECIDE_EAGER] = { 3 * USEC_PER_SEC, 48 },
 };
 
@@ -79,7 +79,7 @@ uint64_t decide_headroom(const struct decide_config *c, uint64_t total)
 {
     if (c->headroom > 0)
         return MAX_OF(c->headroom, DECIDE_HEADROOM_MIN);
-    return CLAMP_TO(total / profiles[c->profile].headroom_part, MIB(256), MIB(768));
+    return CLAMP_TO(total / profiles[c->profile].headroom_part, HEADROOM_MIN, HEADROOM_MAX);
 }
 
 static uint64_t estimate_round_trip(const struct decide_state *s, uint64_t now)
@@ -374,33 +374,25 @@ uint64_t decide_reserved(const struct decide_sample *p)
     return p->have_zones ? p->zones.kernel_reserve : 0;
 }
 
-/* Free and reclaimable memory. In contrast to MemAvailable it does not change with watermarks and reserves.
- */
+/* Free and reclaimable memory, which does not change with the kernel's watermarks and reserves. */
 static uint64_t sum_unreserved(const struct meminfo *m)
 {
     return m->free + m->active_file + m->inactive_file + m->sreclaimable + m->swap_free;
 }
 
-/* The kernel subtracts its reserve from MemAvailable. The reserve changes with the size, which is no
- * consumption, so the caller adds it back. The sampler reads meminfo and zoneinfo one after the other; when
- * the reserve changes in between, the sum is wrong by that change. (Measured: 3 GB/s of apparent consumption
- * when the actuator wrote the ratio.) The kernel raises its watermarks some 100 ms after a block came online,
- * which no file shows: available falls by no more than free and reclaimable memory do. (Measured: a fall of
- * 92 MiB in 29 ms with MemFree unchanged, 3.2 GB/s; up to 2.75 GiB were plugged for it in 4 of 20 bursts of
- * 140 MB/s.) */
+/* Available memory falls by consumption no more than free and reclaimable memory do. MemAvailable alone also
+ * falls when the kernel raises its reserve or its watermarks. (Measured: 3 GB/s of apparent consumption when
+ * the actuator wrote the ratio, and 3.2 GB/s, 92 MiB in 29 ms with MemFree unchanged, some 100 ms after a
+ * block came online; up to 2.75 GiB were plugged for it in 4 of 20 bursts of 140 MB/s.) */
 static bool follow_available(struct decide_state *s, const struct decide_sample *p, uint64_t now,
         uint64_t available, enum trend_change change, uint64_t most)
 {
-    uint64_t reserved = decide_reserved(p);
-    uint64_t moved = reserved > s->reserved ? reserved - s->reserved : s->reserved - reserved;
     uint64_t unreserved = sum_unreserved(&p->meminfo);
     uint64_t least = sub_floor(s->trend.last_available, sub_floor(s->unreserved, unreserved));
-    bool good =
-            trend_memory(&s->trend, now, MAX_OF(available + moved, least), p->meminfo.total, change, most);
+    bool good = trend_memory(&s->trend, now, MAX_OF(available, least), p->meminfo.total, change, most);
 
     if (s->trend.last_time == now) {
         s->trend.last_available = available;
-        s->reserved = reserved;
         s->unreserved = unreserved;
     }
     return good;

@@ -151,9 +151,7 @@ struct decide_peak {
 
 struct decide_state {
     struct trend trend;
-    uint64_t reserved;   /* decide_reserved() of the last sample */
-    uint64_t unreserved; /* free and reclaimable memory of the last sample, whatever the kernel reserves of it
-                          */
+    uint64_t unreserved; /* free and reclaimable memory of the last sample */
     enum channel_level level;
 
     uint64_t round_trips[DECIDE_HISTORY]; /* from decision to plugged memory, of the last grows; 0: unused */

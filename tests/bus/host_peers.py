@@ -26,7 +26,7 @@ OPS = ('who', 'welcome', 'granted', 'refused', 'size', 'limits', 'shrink', 'room
 
 
 def listen_apart(path):
-    """A listening socket, and its owner as SO_PEERCRED has it: a process of its own, which is gone already."""
+    """Returns a listening socket, and the PID that SO_PEERCRED reports for it: a process of its own, which has exited."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     os.chmod(path, 0o666)
@@ -257,7 +257,7 @@ class HostRig:
             self._replace(self.folder / f'proc/{qemu.pid}/statm', f'{pages + 1000} {pages} 0 10 0 10 0\n')
 
     def add(self, name='guest', **settings):
-        """The first one's QEMU is this process, for what /proc says of it; the others have processes of their own."""
+        """For /proc the first QEMU is this process; each further one has a process of its own."""
         qemu = ScriptedQemu(self.folder / f'{name}.qmp', **{'apart': bool(self.vms), **settings})
         guest = ScriptedGuest(self.folder / f'{name}.channel')
         self.vms[name] = (qemu, guest)

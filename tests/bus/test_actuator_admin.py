@@ -258,13 +258,13 @@ def test_half_of_the_maximum_for_a_user(stage, user):
     wait_until(lambda: get(user, 'ReservedBytes') == 0, 5, 'all have ended')
 
 
-@malice('a person who may reserve takes one byte while all memory is in use', 'the size that was in use falls with the use')
+@malice('a person who may reserve reserves one byte while all memory is in use', 'the floor falls as memory becomes available')
 def test_what_a_user_pins_falls_with_what_is_in_use(stage, user):
     set_available(stage, 257 * MIB)
     fd = reserved_fd(user, reserve(user, 1))
     assert get(user, 'MinSize') > GIB - 2 * MIB
     set_available(stage, 3 * GIB)
-    wait_until(lambda: get(user, 'MinSize') == 256 * MIB, 30, 'the use has fallen and the floor with it')
+    wait_until(lambda: get(user, 'MinSize') == 256 * MIB, 30, 'the floor falls to the min size')
     root = stage.client(private=True)
     serial = root.send('Unplug', 'ts', 512 * MIB, 'test', at=ACTUATOR)
     assert stage.host.grant()['size'] == 512 * MIB

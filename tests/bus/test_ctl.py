@@ -172,8 +172,8 @@ HOSTILE = ('\x1b]0;title\x07', '\x9b2J', '\x7f', '\u202e', '\u2028', 'two\nlines
 
 
 @pytest.mark.parametrize('options', ((), ('--json',)), ids=('text', 'json'))
-@malice('the owner of a daemon\'s name signals text with control characters, and others signal in its name',
-        'vmtidectl prints no control character, and nothing of the others')
+@malice('the owner of a daemon\'s name sends signals with control characters, and another user sends signals in its name',
+        'vmtidectl prints no control character, and no signal of the other user')
 def test_monitor_prints_no_control_character(machine, options):
     owner, stranger = Client(machine.folder / 'bus'), Client(machine.folder / 'bus', uid=NOBODY)
     owner.call('RequestName', 'su', 'org.vmtide.Actuator1', 0, at=NAME_OWNER)

@@ -436,7 +436,7 @@ def test_a_stopped_bus_holds_up_nobody(stage):
         stage.bus.send_signal(signal.SIGCONT)
 
 
-@malice('any local user calls the host daemon\'s standard interfaces with names of 4 MiB', 'it is refused in a line, nothing is kept')
+@malice('any local user calls the host daemon\'s standard interfaces with names of 4 MiB', 'the daemon refuses each call with a short error and keeps no memory')
 def test_long_strings_at_the_host(stage):
     stage.add()
     stage.start(stage.vm_option('guest'))

@@ -157,7 +157,7 @@ def test_another_owner_is_left_alone(refused, client):
     assert client.call('RequestName', 'su', NAME, 1, at=NAME_OWNER) == (1,)  # it would even let itself be replaced
     client.call('AddMatch', 's', f"type='signal',interface='{NAME}'", at=NAME_OWNER)
     start_monitor(refused)
-    wait_until(lambda: 'another service owns it' in refused.log('monitor'), 10, 'it is said')
+    wait_until(lambda: 'another service owns it' in refused.log('monitor'), 10, 'the monitor logs the other owner')
     refused.set_memory(TOTAL, CRITICAL)
     wait_until(lambda: refused.get('Level', at=MONITOR) == ['"critical"'], 10, 'memory is short')
     assert owner(client) == client.name

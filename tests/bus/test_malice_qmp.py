@@ -223,7 +223,7 @@ def test_what_it_may_have_taken_is_not_given_twice(rig, pair, way):
 
 @pytest.fixture(name='beside')
 def a_vm_beside_one_whose_qemu_never_speaks(rig):
-    """The first one accepts the connection, and that is all. It has no MaxSize=."""
+    """The silent one accepts connections and sends nothing. It has no MaxSize=."""
     vm, silent = Vm(rig, 'good'), Vm(rig, 'silent')
     silent.qemu.silent = True
     rig.set_available(8 * GIB)
@@ -232,22 +232,22 @@ def a_vm_beside_one_whose_qemu_never_speaks(rig):
 
 
 def restart_host(rig):
-    """Killed, and started again with the same VMs."""
+    """Kills the daemon and starts it with the same VMs."""
     rig.process.kill()
     rig.process.wait(5)
     rig.start(*(rig.vm_option(name) for name in rig.vms))
 
 
 def record(rig):
-    """What the daemon has saved; empty while that is no record."""
+    """The promises that the daemon has saved; empty while the file is invalid."""
     try:
         return json.loads((rig.folder / 'promised').read_text(encoding='ascii'))['promised']
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
-@malice('a QMP peer accepts the connection and never speaks, its VM has no maximum',
-        'it counts as nothing: other VMs are granted what the host has')
+@malice('a QMP peer accepts the connection and stays silent, and its VM has no maximum',
+        'no memory counts as promised to it: the host grants memory to other VMs')
 def test_silence_counts_as_nothing(rig, beside):
     vm, silent = beside
     rig.start(rig.vm_option('silent'), rig.vm_option('good'))
@@ -259,7 +259,7 @@ def test_silence_counts_as_nothing(rig, beside):
         assert answer['op'] == 'granted', answer
 
 
-@malice('a QMP peer goes silent, and the daemon is restarted', 'what its VM was promised counts on until it answers')
+@malice('a QMP peer goes silent, and the daemon restarts', 'the promise to its VM counts until the peer replies')
 def test_a_promise_outlives_a_restart(rig, beside):
     vm, silent = beside
     silent.qemu.silent = False
@@ -273,7 +273,7 @@ def test_a_promise_outlives_a_restart(rig, beside):
     restart_host(rig)
     wait_until(lambda: silent.qemu.connections >= 3, 10, 'it is dialled again')
     vm.meet()
-    # Of 8 GiB one is the reserve, five are promised, and one is the boot memory of the VM that asks.
+    # Of 8 GiB, 1 is the reserve, 5 are promised to the silent VM, and 1 is the boot memory of the other.
     vm.guest.resize(2, 2 * GIB)
     answer = vm.guest.answer(2)
     assert answer['op'] == 'granted' and answer['requested_size'] <= GIB, answer
@@ -294,8 +294,8 @@ def grows_within(vm, most):
         time.sleep(0.05)
 
 
-@malice('a QMP peer hangs with connections waiting, so that none can be made, and the daemon is restarted',
-        'what its VM was promised counts on')
+@malice('a QMP peer hangs with a full queue of connections, and the daemon restarts',
+        'the promise to its VM counts on')
 def test_a_promise_outlives_a_queue_that_is_full(rig):
     vm = Vm(rig, 'good')
     rig.set_available(8 * GIB)
@@ -314,15 +314,15 @@ def test_a_promise_outlives_a_queue_that_is_full(rig):
         rig.start(rig.vm_option('good'), f'--vm=hung,channel={rig.folder}/hung.channel,qmp={path},device=vm0')
         vm.meet()
         wait_until(lambda: rig.said('hung: QEMU\'s monitor: cannot connect') >= 1, 5, 'its queue is full')
-        # Of 8 GiB one is the reserve, five are promised, and one is the boot memory of the VM that asks.
+        # Of 8 GiB, 1 is the reserve, 5 are promised to the silent VM, and 1 is the boot memory of the other.
         grows_within(vm, GIB)
         # It has ended: nobody listens.
     wait_until(lambda: vm.asks_for(2 * GIB).get('requested_size') == 2 * GIB, 10, 'nothing is promised to it any more')
     wait_until(lambda: record(rig).get('hung') == 0, 10, 'nor after a restart')
 
 
-@malice('a libvirtd accepts the connection and never speaks, and the daemon is restarted',
-        'what its domains were promised counts on')
+@malice('a libvirtd accepts the connection and stays silent, and the daemon restarts',
+        'the promises to its domains count on')
 def test_promises_of_domains_outlive_a_restart(rig):
     vm = Vm(rig, 'good')
     rig.set_available(8 * GIB)
@@ -346,7 +346,7 @@ def test_promises_of_domains_outlive_a_restart(rig):
     grows_within(vm, GIB)
 
 
-@malice('a domain that was promised memory has ended while the daemon was not there', 'libvirt does not list it: it counts as nothing')
+@malice('a domain with a promise ends while the daemon is stopped', 'libvirt does not list the domain: its promise ends')
 def test_a_domain_that_has_ended_counts_as_nothing(rig):
     vm = Vm(rig, 'good')
     rig.set_available(8 * GIB)
@@ -362,13 +362,13 @@ def test_a_domain_that_has_ended_counts_as_nothing(rig):
                                   '{"version":1,"promised":{"silent":1.5}}', '{"version":1,"promised":{"silent":"1"}}',
                                   '{"version":1,"promised":{"a":1,"a":2}}', 'x' * (1 << 20)),
                          ids=('empty', 'half', 'list', 'version', 'negative', 'real', 'text', 'twice', 'long'))
-@fault('the file with what VMs were promised is damaged', 'it is ignored whole, with a warning, and written again')
+@fault('the file of promises is damaged', 'the daemon ignores the whole file, warns, and writes it again')
 def test_a_damaged_record_is_ignored(rig, beside, text):
     vm, _ = beside
     (rig.folder / 'promised').write_text(text, encoding='ascii')
     rig.start(rig.vm_option('silent'), rig.vm_option('good'))
     vm.meet()
-    assert rig.said('a VM counts nothing as promised until its QEMU answers') == 1
+    assert rig.said('no memory counts as promised to VMs') == 1
     vm.guest.resize(1, 3 * GIB)
     assert vm.guest.answer(1)['op'] == 'granted'
     wait_until(lambda: record(rig).get('good'), 10, 'it is written again')
@@ -392,7 +392,7 @@ def one_memfd_mapped_48_times(rig):
         yield bad, good, map_it
 
 
-@malice('a QMP peer maps one memfd of 64 MiB 48 times', 'that is no memory that its VM has touched: what it was promised is kept for it')
+@malice('a QMP peer maps one memfd of 64 MiB 48 times', 'this does not count as touched memory: the promise to its VM stays')
 def test_memory_mapped_many_times_is_not_believed(rig, mapped):
     bad, good, map_it = mapped
     rig.write_config('HostReserve=1G')
@@ -410,7 +410,7 @@ def test_memory_mapped_many_times_is_not_believed(rig, mapped):
     assert good.qemu.sets() == []
 
 
-@malice('one process listens on the QMP sockets of two VMs', 'its memory counts for one of them, the other has touched none')
+@malice('one process listens on the QMP sockets of two VMs', 'its memory counts for one VM only')
 def test_a_process_of_two_vms_counts_once(rig):
     vms = [Vm(rig, 'one'), Vm(rig, 'two', apart=False), Vm(rig, 'good')]
     rig.set_rss(GIB)

@@ -360,8 +360,8 @@ def test_scrapers_in_a_loop_cost_a_tenth_of_the_time(rig):
     assert 0.005 < share - idle < 0.1, (share, idle)
 
 
-@malice('a client of the metrics sends empty lines without end, over four connections that it makes again',
-        'a tenth of the time at most goes into it')
+@malice('a client of the metrics sends empty lines without a limit over four connections, which it renews',
+        'the daemon spends at most a tenth of the time')
 def test_empty_lines_cost_a_tenth_of_the_time(rig):
     rig.up()
     wait_until(lambda: rig.value('vmtide_vms') == 1, 5, 'it answers')

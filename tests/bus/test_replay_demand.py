@@ -120,7 +120,7 @@ def staircase():
 
 
 # Cycles, and how many resizes one of them may cost: a step is half of what is over on the way down and two memory
-# blocks at least on the way up. A leak of 5600 MiB is 22 grows, crumbs given back between them, and a few steps.
+# blocks at least on the way up. A leak of 5600 MiB is 22 grows, small steps between them, and a few steps.
 SHAPES = {
     **{f'bursts {seed}': (bursts(seed), 20, 24) for seed in range(1, 7)},
     'sawtooth': (sawtooth(), 20, 20),
@@ -136,7 +136,7 @@ def test_demand_is_met_and_given_back(tmp_path, name, profile):
     demand, cycles, resizes = SHAPES[name]
     end = demand.time
     # The settle time is four times as long at most, and a step takes a second and a half. What is no step worth
-    # its trouble (headroom and 640 MiB, above what is kept ready, headroom and 544 MiB) stays until crumbs are due.
+    # its trouble (headroom and 640 MiB, above what is kept ready, headroom and 544 MiB) stays until a small step is due.
     quiet = 4 * SETTLE[profile] + 16 * 1.5
     longer = Demand()
     longer.rows = [*demand.rows]

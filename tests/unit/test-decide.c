@@ -57,8 +57,8 @@ static void test_spare_memory_is_given_back(void **state)
     assert_true(w.now - 60 * USEC_PER_SEC - begin < 60 * USEC_PER_SEC);
 }
 
-/* As measured: after a block came online the kernel raised its watermarks, and MemAvailable fell by 92 MiB in
- * 29 ms while MemFree stayed the same. */
+/* As measured: after a block came online, the kernel raised its watermarks. MemAvailable fell by 92 MiB in 29
+ * ms and MemFree did not change. */
 static void test_a_higher_watermark_is_no_consumption(void **state)
 {
     struct world w;
@@ -72,7 +72,7 @@ static void test_a_higher_watermark_is_no_consumption(void **state)
     step(&w, 29 * USEC_PER_MSEC);
     assert_int_equal(w.decision.rate, 0);
     assert_int_equal(w.decision.action, DECIDE_HOLD);
-    /* What is taken from free memory meanwhile counts, and nothing else. */
+    /* Only the fall of free memory counts as consumption. */
     w.sample.meminfo.available -= MIB(60);
     w.sample.meminfo.free -= MIB(10);
     step(&w, 100 * USEC_PER_MSEC);

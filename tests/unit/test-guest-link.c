@@ -181,7 +181,7 @@ static void test_the_cut_ends(void **state)
     run_until(w, &w->noises, CHANNEL_BAD_LINES_MAX + 1);
 }
 
-/* Whether the guest is cut off: its socket fills, as the host does not read any further. */
+/* Returns true when the host stops reading, so that the guest's socket fills. */
 static bool fills(struct world *w, const char *text, size_t most)
 {
     size_t sent = 0, len = strlen(text);

@@ -51,8 +51,8 @@ def _left_out(item):
     return not sample or (_kernel(item) == KERNELS[0] and not item.config.getoption('kernel'))
 
 
-# Before pytest-xdist, which reads the mark. The tests of a file that run on one kernel may share a guest and its logs.
-# Without the prefix pytest would not take the function for a hook.
+# Runs before pytest-xdist, which reads the mark: the tests of a file on one kernel may share a guest and its logs.
+# pytest ignores a hook function without the prefix pytest_.
 @pytest.hookimpl(tryfirst=True, specname='pytest_collection_modifyitems')
 def pytest_group_by_guest(items):
     for item in items:

@@ -122,7 +122,7 @@ def test_every_daemon_may_die(guest):
     hog.wait(20)
     wait_until(lambda: guest.requested_size() < guest.size(), patience(120), 'a shrink begins')
     kill_unit(guest, 'vmtide-actuator')
-    # And the job goes on, to the end: a step that was asked for is done without the actuator too.
+    # The shrink goes on to its end; the driver finishes a requested step without the actuator, too.
     wait_agreed(guest)
     wait_until(lambda: guest.size() <= STANDING + 256 * MIB, patience(120), 'the shrink goes on')
     # No daemon: the guest keeps its memory.

@@ -32,13 +32,17 @@ def killed_by_oomd(guest):
     return 'Killed' in guest.check('journalctl -o cat -u systemd-oomd')
 
 
-def held_and_survives(guest, size, timeout, rate='0', hold=1, waits=True):
-    """A burst of a user's program, which is not killed, and waits at the line unless WAITS is false. Returns the program."""
-    before = breaches(guest, 'user.slice')
+def held_and_survives(guest, size, timeout, rate='0', hold=1, begun=None):
+    """A burst of a user's program, which waits at the line and is not killed. Calls BEGUN once the program takes memory.
+    Returns the program."""
+    before, available = breaches(guest, 'user.slice'), guest.meminfo()['MemAvailable']
     hog = places.start(guest, 'user', f'exec vmhog --threads 2 --bytes {size} --rate {rate} --hold {hold}')
+    if begun:
+        wait_until(lambda: guest.meminfo()['MemAvailable'] < available - 64 * MIB, patience(60), 'the program takes memory')
+        begun()
     result = hog.wait(timeout)
     assert result.status == 0, result
-    assert not waits or breaches(guest, 'user.slice') > before
+    assert breaches(guest, 'user.slice') > before
     assert not killed_by_oomd(guest)
     assert guest.oom_kills() == 0
     return hog
@@ -90,15 +94,14 @@ def a_burst_whose_memory_comes_late(guest, late):
 def a_trickle_of_growth(guest, late):
     """Memory comes in steps that reset any count of time since the last growth.
 
-    A ballast leaves what the program takes before the first answer. Whether the program waits at the line depends on
-    how much the monitor asks for when it resumes.
+    The monitor is paused until the program takes memory, and a ballast leaves little: before the first reply, 3 s later,
+    the program reaches the line on a machine of any speed.
     """
     guest.check('vmtidectl pause')
-    ballast = places.start(guest, 'service', f'exec vmhog --bytes {guest.meminfo()["MemAvailable"] - 250 * MIB} --hold 600')
+    ballast = places.start(guest, 'service', f'exec vmhog --bytes {guest.meminfo()["MemAvailable"] - 400 * MIB} --hold 600')
     ballast.wait_output('touched', patience(60))
-    guest.check('vmtidectl resume')
     late.delay = 3.0
-    hog = held_and_survives(guest, '2G', patience(300), rate='80M', waits=False)
+    hog = held_and_survives(guest, '2G', patience(300), rate='80M', begun=lambda: guest.check('vmtidectl resume'))
     late.delay = 0.0
     places.stop(guest, 'service', ballast)
     end(guest, hog)

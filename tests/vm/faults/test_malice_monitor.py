@@ -305,27 +305,27 @@ def test_the_actuators_sandbox_from_inside(stage):
     goes_on(stage)
 
 
-# It has a VM that is not there: enough for the unit to start.
+# The unit starts only with a VM in the configuration; this one does not exist.
 HOST_CONF = '[Host]\nHostReserve=256M\n[VM none]\nChannel=/run/none/channel\nQMP=/run/none/qmp\nDevice=vm0\n'
 HOSTS_OWN = ('wrote /var/lib/vmtide-host', 'wrote /run/vmtide-host')
 
 
-@malice('a host daemon that was taken over looks around: files, devices, processes, the network, the bus',
-        'no network, no home, no device; of the files its own state, of others\' processes that they are there')
+@malice('a compromised host daemon looks around: files, devices, processes, the network, the bus',
+        'the unit denies network, homes and devices; it can write its own state only, and see that other processes exist')
 def test_the_host_daemons_sandbox_from_inside(stage):
-    """The unit of the host in a guest: it is the same file, and the same systemd."""
+    """Runs the unit of the host in a guest, with the same unit file and systemd."""
     put_look(stage, 'monitor')
     stage.guest.write('/etc/vmtide/host.conf', HOST_CONF)
     try:
         with taken(stage, 'host') as daemon:
             seen = daemon.start('/usr/local/bin/look').wait(120).splitlines()
-            # Without it the unit is not started again.
+            # Without the configuration systemd does not start the unit again.
             stage.guest.check('rm -f /etc/vmtide/host.conf /var/lib/vmtide-host/taken')
     finally:
         stage.guest.check('rm -f /etc/vmtide/host.conf; systemctl stop vmtide-host')
     for wanted in (*MAY, *HOSTS_OWN, 'looked'):
         assert wanted in seen, (wanted, seen)
-    # QEMU's memory is read from its folder in /proc, so that others' processes are seen.
+    # The daemon reads QEMU's folder in /proc, so it must see other processes.
     assert any(line.startswith('process ') for line in seen), seen
     more = [line for line in seen if line not in (*MAY, *HOSTS_OWN, 'looked') and not line.startswith('process ')]
     assert more == [], more
